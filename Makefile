@@ -1,0 +1,28 @@
+# make help: what each target does. PYTHON=python3.12 make test: another interpreter (3.10 to 3.13).
+PYTHON ?= python3
+BIN = .venv/bin
+# CPU builds install from here without gigabytes of CUDA; on a machine with a GPU name your own: make install TORCH=torch
+TORCH ?= torch==2.13.0
+
+help:           ## this list
+	@grep -E '^[a-z]+: ' Makefile | sed 's/:[^#]*## /: /'
+
+install: .venv/done  ## .venv with everything that the scripts and tests need
+
+.venv/done: pyproject.toml Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q -e '.[scripts,train,test]'
+	touch $@
+
+test: install   ## the whole test suite, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -q
+
+speedrun: install  ## real workflows in, a trained tiny model and 50 valid workflows out, in 15 minutes on 2 cores
+	$(BIN)/python prepare.py
+	$(BIN)/python train.py config/tiny.py $(if $(wildcard out/ckpt.pt),--init_from=resume)
+	$(BIN)/python sample.py --num_samples=50
+	$(BIN)/python eval.py
+	@echo; echo "Workflows: out/samples/   results: out/results.md   loss curve: out/loss.png"
+
+.PHONY: help install test speedrun

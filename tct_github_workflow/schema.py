@@ -1,0 +1,82 @@
+"""The GitHub Actions workflow schema as data: its text, its names, its validator and readable reasons for a refusal.
+
+The file is the one that SchemaStore publishes (Apache-2.0), as check-jsonschema 0.39.0 ships it, byte for byte. Nothing in this
+package but that file and the vocabulary knows that the schema is GitHub's.
+"""
+import hashlib
+import json
+from pathlib import Path
+
+import jsonschema_rs
+
+_TEXT = (Path(__file__).parent / "github-workflow.schema.json").read_bytes()
+SCHEMA = json.loads(_TEXT)
+validator = jsonschema_rs.validator_for(SCHEMA)
+
+
+def schema_hash():
+    """sha256 of the schema file, in hex."""
+    return hashlib.sha256(_TEXT).hexdigest()
+
+
+def names():
+    """(keys, constants): every property name and every string of an `enum` or `const`, in the order of the schema."""
+    keys, constants = {}, {}
+
+    def scan(node):
+        if not isinstance(node, dict):
+            return
+        constants.update(dict.fromkeys(c for c in [*node.get("enum", []), node.get("const")] if isinstance(c, str)))
+        for word, value in node.items():
+            if word in ("properties", "patternProperties", "definitions"):
+                if word == "properties":
+                    keys.update(dict.fromkeys(value))
+                for child in value.values():
+                    scan(child)
+            elif word not in ("enum", "const", "default"):
+                for child in value if isinstance(value, list) else [value]:
+                    scan(child)
+
+    scan(SCHEMA)
+    return list(keys), list(constants)
+
+
+def json_path(parts):
+    """['jobs', 'a b', 0] -> $.jobs["a b"][0]"""
+    return "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" if p.replace("-", "_").isidentifier()
+                         else f"[{json.dumps(p, ensure_ascii=False)}]" for p in parts)
+
+
+def why_invalid(document):
+    """One line for a document that the validator refuses: the JSON path and what the schema wanted there.
+
+    A failed oneOf or anyOf has one list of errors for each branch; the branch that the author most likely meant is the one whose
+    own level fits best (right type, fewest unknown and missing keys), and the reason is that branch's deepest error.
+    """
+    def here(error, depth):                     # how badly a branch misses at its own level
+        if len(error.instance_path) > depth:
+            return 0
+        kind = error.kind.name
+        return 100 if kind in ("type", "constant", "enum") else min(99, len(getattr(error.kind, "unexpected", " ")))
+
+    def deepest(errors):
+        found = []
+        for error in errors:
+            branches = [b for b in getattr(error.kind, "context", []) if b]
+            depth = len(error.instance_path)
+            if branches and len(branches) == len(error.kind.context):  # none fits (else: more than one does)
+                best = min(branches, key=lambda b: sum(here(e, depth) for e in b))
+                # all branches are of another type: what the value may be is said best by naming all of them
+                if sum(here(e, depth) for e in best) < 100:
+                    found.append(deepest(best))
+                    continue
+                wanted = [e.message.rpartition(" is not ")[2] for b in branches for e in b if here(e, depth) >= 100]
+                shown = json.dumps(error.instance, ensure_ascii=False)
+                found.append((depth, error.instance_path, f"{shown:.60} is not " + " or ".join(dict.fromkeys(wanted))))
+            else:
+                found.append((depth, error.instance_path, error.message))
+        return max(found, key=lambda f: f[0])
+
+    _, path, message = deepest(list(validator.iter_errors(document)))
+    message = message.replace("\n", "\\n").replace("\r", "\\r")
+    return f"{json_path(path)}: {message if len(message) < 400 else message[:190] + ' ... ' + message[-200:]}"
