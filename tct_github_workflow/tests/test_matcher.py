@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tct_github_workflow as tct
-from tct_github_workflow import codec, matcher
+from tct_github_workflow import codec, grammar, matcher
 from tct_github_workflow.schema import SCHEMA, validator
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev.jsonl.xz"
@@ -216,7 +216,7 @@ def test_on_a_small_schema_a_prefix_is_accepted_exactly_when_a_valid_document_be
     alive = {s[:i] for s in valid for i in range(len(s) + 1)}
     one = {bytes_: i for i, bytes_ in enumerate(codec.vocab().bytes)}
     alphabet = sorted({c for s in valid for c in s} | set(codec.NULL + codec.KEY["uses"] + codec.OBJECT + "ac"))
-    compiler, tried = matcher.Compiler(SMALL), 0
+    compiler, tried = grammar.Compiler(SMALL), 0
 
     def explore(m, prefix):
         nonlocal tried
@@ -272,8 +272,8 @@ def test_random_schemas_accept_exactly_what_the_validator_accepts_or_are_refused
         schema = {"allOf": [{"type": "object"}, random_schema(rng, 3)]}
         check = jsonschema_rs.Draft7Validator(schema)
         try:
-            compiler = matcher.Compiler(schema)
-        except matcher.Unsupported:
+            compiler = grammar.Compiler(schema)
+        except grammar.Unsupported:
             counts["unsupported"] += 1
             continue
         for _ in range(40):
@@ -287,13 +287,13 @@ def test_random_schemas_accept_exactly_what_the_validator_accepts_or_are_refused
 
 def test_what_the_compiler_does_not_know_is_an_error():
     for node in ({"maxLength": 3}, {"type": "integer"}, {"enum": [1]}, {"pattern": "(?=x)y"}, {"items": [{"type": "string"}]}, {"if": {}}):
-        with pytest.raises((matcher.Unsupported, ValueError)):
-            matcher.Compiler({"type": "object", "properties": {"name": node}})
+        with pytest.raises((grammar.Unsupported, ValueError)):
+            grammar.Compiler({"type": "object", "properties": {"name": node}})
 
 
 def test_the_keyword_census_of_the_shipped_schema_is_complete():
-    compiler = matcher.grammar()
-    assert compiler.enforced == matcher.ENFORCED - {"const", "$ref"}        # const stands beside a $ref only, where draft 7 ignores it
+    compiler = grammar.grammar()
+    assert compiler.enforced == grammar.ENFORCED - {"const", "$ref"}        # const stands beside a $ref only, where draft 7 ignores it
     assert "oneOf" in compiler.beside_ref["#/properties/on/oneOf/2/properties/issues"]
     assert validator.is_valid({"on": {"issues": {"types": 3}}, "jobs": {"a": {"runs-on": "x"}}}), "else the census is wrong"
     assert SCHEMA["properties"]["on"]["oneOf"][2]["properties"]["issues"]["oneOf"]
