@@ -2,9 +2,11 @@
 
     python -m tct_github_workflow ci.yml            # or .json, or - for standard input
 
-Byte-pair merges stay within a piece: symbols that open, then text up to the end of its line, then symbols that close. Each line below
-is one token, with its id; the number in front says how many tokens a piece took. ‹steps› is a symbol for a key or a constant,
-{ [ } ] open and close, # starts a number, ·end· ends a text; a space that could be missed is ␣, a line break ⏎.
+Each line is one token with its id. Merges stay within a piece (symbols that
+open, text up to the end of its line, symbols that close); the number in front
+says how many tokens a piece took. ‹steps› is the symbol of a key or constant,
+{ [ ] } open and close, # starts a number, ·end· ends a text; a space that could
+be missed is shown as ␣, a line break as ⏎.
 """
 import json
 import re
@@ -17,7 +19,7 @@ from .errors import EncodeError
 from .yaml_io import yaml_to_json
 
 sys.stdout.reconfigure(encoding="utf-8")
-if "--help" in sys.argv[1:]:
+if sys.argv[1:] in (["-h"], ["--help"]):
     print(__doc__.strip())
     raise SystemExit
 if len(sys.argv) != 2:
@@ -39,8 +41,10 @@ except (EncodeError, OSError, UnicodeDecodeError) as e:
 except KeyboardInterrupt:
     raise SystemExit("interrupted")
 
-names = {c: f"‹{name}›" for c, name in codec.KEY_NAME.items()} | {c: f"‹{json.dumps(v).strip(chr(34))}›" for c, v in codec.LITERAL.items()}
-names |= {codec.OBJECT: "{", codec.ARRAY: "[", codec.NUMBER: "#", codec.END: "·end·", codec.EOD: "·end of workflow·", codec.ESC: "‹escape›", "\n": "⏎"}
+names = {c: f"‹{name}›" for c, name in codec.KEY_NAME.items()}
+names |= {c: f"‹{value if isinstance(value, str) else json.dumps(value)}›" for c, value in codec.LITERAL.items()}
+names |= {codec.OBJECT: "{", codec.ARRAY: "[", codec.NUMBER: "#", codec.END: "·end·", codec.EOD: "·end of workflow·",
+          codec.ESC: "‹escape›", "\n": "⏎"}
 brackets = []               # what closes the open objects and arrays, innermost last
 
 
@@ -65,4 +69,5 @@ for piece in pieces:
         lines = textwrap.wrap(shown(codec.vocab().bytes[token]), 64, drop_whitespace=False) or [""]
         print(f"{len(ids) if i == 0 else '':>6} {token:5}  " + f"\n{'':14}".join(lines))
 n_bytes = len(codec.dump_json(workflow).encode())
-print(f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: {n_bytes / n_tokens:.1f} bytes per token")
+print(f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: "
+      f"{n_bytes / n_tokens:.1f} bytes per token")

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import codec
 from .automaton import FAR, PHASES
-from .codec import ARRAY, CLOSE, END, EOD, ESC, KEY_NAME, MAX_DEPTH, NUMBER, OBJECT, PAD, VOCAB_SIZE
+from .codec import ARRAY, CLOSE, END, EOD, ESC, KEY, KEY_NAME, MAX_DEPTH, NUMBER, OBJECT, PAD, VOCAB_SIZE
 from .errors import DecodeError
 from .grammar import CONSTANT_WORDS, EMPTY, KEY_WORDS, NUMBERS, ArrayType, grammar
 
@@ -22,9 +22,10 @@ from .grammar import CONSTANT_WORDS, EMPTY, KEY_WORDS, NUMBERS, ArrayType, gramm
 Group = namedtuple("Group", "plain empty bare ended constants keys")
 # plain: ids of nothing but openers. empty: (ids, closers) without text. bare: (ids, texts) without closers. ended: (ids, texts, closers).
 # constants, keys: (which of bare, which of ended) have the whole name of a constant or key as their text
-Tables = namedtuple("Tables", "parts openers closers n_closers n_texts columns by_text deepest")
-# parts: (openers, text, closers) of each id. openers, closers: tries {symbol: trie, None: Group or index}. columns: byte i of every text
-# that has one, longest first. by_text: {(text, ends): ids without openers}. deepest: most closers in one token
+Tables = namedtuple("Tables", "parts openers closers n_closers n_texts columns by_text by_opener deepest")
+# parts: (openers, text, closers) of each id. openers, closers: tries {symbol: trie, None: Group or index, "": [(rest of a sequence, its
+# Group or index)]}. columns: byte i of every text that has one, longest first. by_text: {(text, ends): ids without openers}. by_opener: {symbol: ids that begin with
+# it}. deepest: most closers in one token
 
 
 @functools.cache
@@ -40,9 +41,10 @@ def tables():
         parts.append((before, text, behind))
     texts = {t: i for i, t in enumerate(sorted({t for _, t, _ in parts}, key=lambda t: (-len(t), t)))}
     closers = {c: i for i, c in enumerate(dict.fromkeys(["", *(c for _, _, c in parts)]))}
-    rows, by_text = {}, {}
+    rows, by_text, by_opener = {}, {}, {k: [] for k in KEY_NAME}
     for token, (before, text, behind) in enumerate(parts):
         rows.setdefault(before, []).append((token, text, behind))
+        by_opener.get(before[:1], []).append(token)
         if not before:
             by_text.setdefault((text, behind[:1] == END), []).append(token)
 
@@ -60,13 +62,14 @@ def tables():
         root = {}
         for sequence, leaf in sequences.items():
             node = root
-            for symbol in sequence:
-                node = node.setdefault(symbol, {})
+            for i, symbol in enumerate(sequence, 1):
+                node = node.setdefault(symbol, {"": []})
+                node[""].append((sequence[i:], leaf))
             node[None] = leaf
         return root
 
     columns = [np.frombuffer(bytes(t[i] for t in texts if len(t) > i), np.uint8) for i in range(len(next(iter(texts))))]
-    return Tables(parts, trie({p: group(r) for p, r in rows.items()}), trie(closers), len(closers), len(texts), columns, by_text,
+    return Tables(parts, trie({p: group(r) for p, r in rows.items()}), trie(closers), len(closers), len(texts), columns, by_text, by_opener,
                   max(c.count(CLOSE) for c in closers))
 
 
@@ -84,11 +87,11 @@ def text_ends(dfa, state):
 class Frame:
     """An open object or array. Immutable: a new field or item makes a new one. used: keys that are symbols; texts: the other keys, as
     bytes; total: tokens that close it and all around it."""
-    __slots__ = "type", "used", "texts", "count", "parent", "depth", "closable", "total", "levels", "tail"
+    __slots__ = "type", "used", "texts", "count", "parent", "depth", "closable", "total", "levels", "tail", "next"
 
     def __init__(self, type, parent, used=EMPTY, texts=EMPTY, count=0):
         self.type, self.parent, self.used, self.texts, self.count = type, parent, used, texts, count
-        self.depth = parent.depth + 1 if parent else 1
+        self.depth, self.next = parent.depth + 1 if parent else 1, None
         if isinstance(type, ArrayType):
             missing = max(0, type.least - count)
             tokens, self.levels = 1 + missing * type.items.tokens, type.items.levels * bool(missing)
@@ -105,7 +108,9 @@ class Frame:
 
     def item(self):
         """This array with one item more; how many there are matters up to minItems only."""
-        return self if self.count >= self.type.least else Frame(self.type, self.parent, count=self.count + 1)
+        if self.next is None:
+            self.next = self if self.count >= self.type.least else Frame(self.type, self.parent, count=self.count + 1)
+        return self.next
 
     def field(self, name, text=None):
         """This object with one key more."""
@@ -118,7 +123,7 @@ class Frame:
 # text: its bytes so far (None for a string that can no longer become a constant). `frame` counts the field or item as there.
 Thread = namedtuple("Thread", "frame mode value dfa state text", defaults=(None, None, 0, b""))
 BETWEEN, VALUE, TEXT, DIGITS, NAME, DONE = range(6)
-CONSTANT_STARTS = {c[:i] for c in CONSTANT_WORDS for i in range(len(c) + 1)}
+CONSTANT_STARTS, KEY_STARTS = ({w[:i] for w in words for i in range(len(w) + 1)} for words in (CONSTANT_WORDS, KEY_WORDS))
 
 
 def start_value(frame, value, symbol):
@@ -256,13 +261,28 @@ def closing_costs(thread, ended):
     def make():
         costs = np.full(tables().n_closers, FAR)
 
+        def behind(threads, symbols):
+            for symbol in symbols:
+                threads = [n for t in threads for n in step(t, symbol)]
+            return threads
+
+        def cost(threads):
+            return min(map(tokens_to_end, threads)) - base if threads else FAR
+
         def walk(threads, trie):
             if None in trie:
-                costs[trie[None]] = min(map(tokens_to_end, threads)) - base
+                costs[trie[None]] = cost(threads)
+            known = {}
             for symbol in trie.keys() & frozenset().union(*map(symbols, threads)):
-                behind = [t for thread in threads for t in step(thread, symbol)]
-                if behind:
-                    walk(behind, trie[symbol])
+                after = behind(threads, symbol)
+                if after and symbol > EOD:          # a whole value, of which there are many: what comes behind them is the same
+                    place = tuple(t.frame for t in after)
+                    for rest, index in trie[symbol][""]:
+                        if (place, rest) not in known:
+                            known[place, rest] = cost(behind(after, rest))
+                        costs[index] = known[place, rest]
+                elif after:
+                    walk(after, trie[symbol])
 
         walk([thread], tables().closers[END] if ended else tables().closers)
         return costs
@@ -310,11 +330,16 @@ _masks, MASKS = OrderedDict(), 512              # -> (8192,) costs; 32 KiB each
 def thread_costs(thread):
     """(8192,) int32, and what to add to it: tokens_to_end behind each id, FAR or more for refused ids. Read-only.
 
-    Cached by all that matters: the place, the keys used so far, and of the frames around it, as deep as one token can close, whether
-    they may be closed and what they cost."""
+    Cached by all that matters: the place, those used keys that something else depends on, and of the frames around it, as deep as one
+    token can close, whether they may be closed and what they cost."""
     frame, mode, value, dfa, state, text = thread
     around, base = surroundings(frame)
-    place = (frame.type, frame.used, min(frame.count, frame.type.least), frame.texts and frame.texts & frame.type.listed) if mode == BETWEEN else None
+    fields, place = mode == BETWEEN and not isinstance(frame.type, ArrayType), None
+    if fields:                                  # of the keys so far only these in what is cached; the others are struck out below
+        core = frame.used & frame.type.asked, frame.texts & (frame.type.listed | {b""}), frame.count
+        place = (frame.type, *core[:2], min(frame.count, frame.type.least))
+    elif mode == BETWEEN:
+        place = frame.type, min(frame.count, frame.type.least)
 
     def make():
         costs = np.full(VOCAB_SIZE, FAR)
@@ -330,7 +355,7 @@ def thread_costs(thread):
         if mode in (TEXT, DIGITS, NAME):        # with a text that is no name; what it really is comes below
             walk([thread._replace(text=None if mode == TEXT else b"\0")], {None: tables().openers[None]})
         else:
-            walk([thread], tables().openers)
+            walk([thread._replace(frame=Frame(frame.type, frame.parent, *core)) if fields else thread], tables().openers)
         return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
 
     deep = max(0, frame.depth - MAX_DEPTH + 32)
@@ -340,11 +365,15 @@ def thread_costs(thread):
     if mode == TEXT and text:
         taken = [w[len(text):] for w in CONSTANT_WORDS if w.startswith(text)]
     elif mode == NAME:
-        taken = [w[len(text):] for w in KEY_WORDS | frame.texts | frame.type.asked_texts if w.startswith(text)]
-    elif mode == BETWEEN and not isinstance(frame.type, ArrayType):
+        names = frame.texts | frame.type.asked_texts
+        taken = [w[len(text):] for w in (KEY_WORDS | names if text in KEY_STARTS else names) if w.startswith(text)]
+    elif fields:
         taken = frame.texts | frame.type.asked_texts
-    if taken:
+    used = frame.used - core[0] if fields else ()
+    if taken or used:
         costs = costs.copy()
+        for name in used:
+            costs[tables().by_opener[KEY[name]]] = FAR
         for word in taken:
             for token in tables().by_text.get((word, True), []) + tables().by_text.get((word, False), []):
                 costs[token] = min((tokens_to_end(t) - base for t in advance([thread], token)), default=FAR)
