@@ -1,6 +1,6 @@
 """Show a workflow's tokens, so that a person sees what a token is:
 
-    python -m tct_github_workflow ci.yml            # or .json, or - for standard input
+    python -m tct_github_workflow ci.yml    # or .json, or - for standard input
 
 Each line is one token with its id. Merges stay within a piece (symbols that
 open, text up to the end of its line, symbols that close); the number in front

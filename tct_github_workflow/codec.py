@@ -12,6 +12,7 @@ may hold "next step, uses, actions/checkout@v4, end of string" at once, but at m
 import base64
 import functools
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -92,8 +93,8 @@ def pad_token():
 
 @functools.cache
 def tokenizer_hash():
-    """sha256, in hex, of what ids mean: the schema and the vocabulary. Data and checkpoints carry it."""
-    return hashlib.sha256(schema_hash().encode() + VOCAB_FILE.read_bytes()).hexdigest()
+    """sha256, in hex, of what ids mean: the schema, the format and the vocabulary. Data and checkpoints carry it."""
+    return hashlib.sha256(schema_hash().encode() + PIECES.encode() + VOCAB_FILE.read_bytes()).hexdigest()
 
 
 # --- encode ---------------------------------------------------------------------------------------------------------------------
@@ -214,10 +215,16 @@ def _escape(v):
     return [_escape(x) for x in v] if isinstance(v, list) else v
 
 
-def _unescape(text):
+def _misplaced(offset, message):
+    error = DecodeError(message)
+    error.offset = offset
+    return error
+
+
+def _unescape(text, offset=0):
     def one(m):
         if not "\uf000" <= m[1] <= "\uffff":
-            raise DecodeError("an escape without its character")
+            raise _misplaced(offset, "an escape without its character")
         return chr(ord(m[1]) - 0x1000)
     return _ESCAPED.sub(one, text) if ESC in text else text
 
@@ -307,10 +314,19 @@ def token_bytes(tokens):
 _PARTS = re.compile(f"([^{OBJECT}-{LAST}]*)([{OBJECT}-{LAST}])", re.S)
 
 
+def read(pieces, string):
+    """parse(string), whose errors name the token (of `pieces`, as bytes) in which they are."""
+    try:
+        return parse(string)
+    except DecodeError as e:
+        read_bytes, sizes = len(string[:e.offset].encode()), itertools.accumulate(map(len, pieces))
+        raise DecodeError(f"token {next((i for i, n in enumerate(sizes) if n >= read_bytes), 0)}: {e}") from None
+
+
 def parse(string):
     """Linearised string -> (workflow, complete, number of values finished, unfinished text, stack).
 
-    Raises DecodeError where the string is no beginning of a document. `stack` holds the open containers, innermost last, as
+    Raises DecodeError, with its offset, where the string is no beginning of a document. `stack` holds the open containers, innermost last, as
     [container, key that waits for its value or None]; a string ends early without complaint (complete is False)."""
     root, values, done, number = {}, 0, 0, False
     stack = [[root, None]]
@@ -319,14 +335,14 @@ def parse(string):
         container, key = frame = stack[-1]
         is_object = type(container) is dict
         if text and symbol != END:
-            raise DecodeError(f"text {text[:40]!r} is not ended before the next field")
+            raise _misplaced(done, f"text {text[:40]!r} is not ended before the next field")
         if number and symbol != END:
-            raise DecodeError("a number without digits")
+            raise _misplaced(done, "a number without digits")
         if is_object and key is None:                                       # a key, or the end of the object
             if symbol == END:
-                name = _unescape(text)
+                name = _unescape(text, done)
                 if name in KEY:
-                    raise DecodeError(f"key {name!r} has a symbol of its own")
+                    raise _misplaced(done, f"key {name!r} has a symbol of its own")
             elif symbol in KEY_NAME:
                 name = KEY_NAME[symbol]
             elif symbol == CLOSE and len(stack) > 1:
@@ -336,9 +352,9 @@ def parse(string):
             elif symbol == EOD and len(stack) == 1:
                 return root, True, values, string[done:], stack
             else:
-                raise DecodeError("a value or closing bracket where a key must stand")
+                raise _misplaced(done, "a value or closing bracket where a key must stand")
             if name in container:
-                raise DecodeError(f"duplicate key {name!r}")
+                raise _misplaced(done, f"duplicate key {name!r}")
             frame[1] = name
             continue
         if symbol == CLOSE and not is_object:
@@ -349,12 +365,12 @@ def parse(string):
         if symbol == END:
             if number:
                 if not NUMBER_RE.fullmatch(text):
-                    raise DecodeError(f"{text[:40]!r} is not a number")
+                    raise _misplaced(done, f"{text[:40]!r} is not a number")
                 value = float(text) if "." in text or "e" in text else int(text)
             else:
-                value = _unescape(text)
+                value = _unescape(text, done)
                 if value in CONSTANT:
-                    raise DecodeError(f"{value!r} has a symbol of its own")
+                    raise _misplaced(done, f"{value!r} has a symbol of its own")
             number = False
         elif symbol == NUMBER:
             number = True
@@ -362,11 +378,11 @@ def parse(string):
         elif symbol == OBJECT or symbol == ARRAY:
             value = opened = {} if symbol == OBJECT else []
             if len(stack) >= MAX_DEPTH:
-                raise DecodeError(f"nested deeper than {MAX_DEPTH} levels")
+                raise _misplaced(done, f"nested deeper than {MAX_DEPTH} levels")
         elif symbol in LITERAL:
             value = LITERAL[symbol]
         else:
-            raise DecodeError("a key or closing bracket where a value must stand")
+            raise _misplaced(done, "a key or closing bracket where a value must stand")
         if is_object:
             container[key] = value
             frame[1] = None
@@ -398,7 +414,7 @@ def decode(tokens):
         string = b"".join(pieces[:consumed]).decode()
     except UnicodeDecodeError as e:
         raise DecodeError(f"invalid UTF-8 in a string, at byte {e.start}") from None
-    workflow, complete, _, _, _ = parse(string)
+    workflow, complete, _, _, _ = read(pieces, string)
     assert complete, "a document ends at its EOD"
     if not validator.is_valid(workflow):
         raise DecodeError(f"not a valid workflow: {why_invalid(workflow)}")
@@ -420,7 +436,7 @@ def decode_prefix(tokens):
         if e.reason != "unexpected end of data":
             raise DecodeError(f"invalid UTF-8 in a string, at byte {e.start}") from None
         string = raw[:e.start].decode()         # half a character at the end
-    workflow, complete, fields, rest, stack = parse(string)
+    workflow, complete, fields, rest, stack = read(pieces, string)
     container, key = stack[-1]
     if rest and not complete and (key is not None or type(container) is list):
         if rest[0] == NUMBER:

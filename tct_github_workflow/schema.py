@@ -3,6 +3,7 @@
 The file is the one that SchemaStore publishes (Apache-2.0), as check-jsonschema 0.39.0 ships it, byte for byte. Nothing in this
 package but that file and the vocabulary knows that the schema is GitHub's.
 """
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -74,7 +75,12 @@ def why_invalid(document):
                 shown = json.dumps(error.instance, ensure_ascii=False)
                 found.append((depth, error.instance_path, f"{shown:.60} is not " + " or ".join(dict.fromkeys(wanted))))
             else:
-                found.append((depth, error.instance_path, error.message))
+                message = error.message
+                if branches and not all(error.kind.context):            # keys of which only one may be there, as far as branches ask for keys
+                    options = functools.reduce(lambda node, part: node[part], error.schema_path, SCHEMA)
+                    keys = [k for option, b in zip(options, error.kind.context) if not b for k in option.get("required", [])]
+                    message = f"only one of {', '.join(map(json.dumps, keys))} may be there" if len(keys) > 1 else message
+                found.append((depth, error.instance_path, message))
         return max(found, key=lambda f: f[0])
 
     _, path, message = deepest(list(validator.iter_errors(document)))

@@ -187,7 +187,7 @@ def test_deep_ids_are_refused():
     ({"jobs": {"t": {"steps": [{"run": "a"}]}}}, "$.jobs.t", '"runs-on" is a required'), (job({"steps": {"run": "a"}}), "$.jobs.t.steps", '"array"'),
     (job({"strategy": {"matrix": {"os": [None]}}}), "$.jobs.t.strategy.matrix.os[0]", '"string" or'), (step({"rum": "b"}), "$.jobs.t.steps[1]", "'rum'"),
     (job({"services": {"a b": {}}}), '$.jobs.t.services["a b"]', '"image"'), (job({f"k{i}": 1 for i in range(150)}), "$.jobs.t", "'k0', 'k1'"),
-    (step({"run": "a", "uses": "b"}), "$.jobs.t.steps[1]", "more than one"), (step(None), "$.jobs.t.steps[1]", '"object"'),
+    (step({"run": "a", "uses": "b"}), "$.jobs.t.steps[1]", 'only one of "uses", "run" may be there'), (step(None), "$.jobs.t.steps[1]", '"object"'),
     (step({"uses": "a", "with": {"x": ["is not "]}}), "$.jobs.t.steps[1].with.x", 'is not of type "string" or')])
 def test_a_typical_mistake_is_named_with_its_path_and_what_was_wanted(change, path, wanted):
     with pytest.raises(EncodeError) as e:
@@ -400,3 +400,11 @@ def test_the_command_refuses_what_is_no_workflow_in_one_line(tmp_path, name, con
         (tmp_path / name).write_text(content)
     run = show(tmp_path / name)
     assert run.returncode == 1 and run.stdout == "" and run.stderr.count("\n") == 1 and f"{name}: " in run.stderr and why in run.stderr
+
+
+def test_a_decode_error_names_the_token():
+    tokens = tct.encode('{"on":"push","jobs":{"t":{"runs-on":"x"}}}')
+    key = codec.encode_symbols(codec.KEY["jobs"])
+    for at in range(len(tokens)):
+        with pytest.raises(tct.DecodeError, match=f"token ({at}|{at + 1}): "):       # where it is, or where it shows
+            tct.decode(tokens[:at] + key * 2 + tokens[at:])

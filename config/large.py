@@ -1,0 +1,11 @@
+# 168 million parameters: torchrun --nproc_per_node=8 train.py config/large.py, or python on one GPU
+n_layer = 12
+n_head = 16
+n_embd = 1024
+# 8 rows * 4 * 1,024 tokens = 32,768 tokens a step, on 1, 2, 4, 8, 16 or 32 GPUs
+batch_size = 8
+gradient_accumulation_steps = 4
+max_iters = 2000
+learning_rate = 0.01
+embedding_lr = 0.005
+dropout = 0.1

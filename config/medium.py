@@ -1,0 +1,11 @@
+# 69 million parameters: torchrun --nproc_per_node=8 train.py config/medium.py, or python on one GPU
+n_layer = 8
+n_head = 12
+n_embd = 768
+# 16 rows * 2 * 1,024 tokens = 32,768 tokens a step, on 1, 2, 4, 8 or 16 GPUs
+batch_size = 16
+gradient_accumulation_steps = 2
+max_iters = 1500
+learning_rate = 0.01
+embedding_lr = 0.005
+dropout = 0.1

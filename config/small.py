@@ -1,0 +1,9 @@
+# 20 million parameters, one GPU: python train.py config/small.py
+n_layer = 8
+n_head = 6
+n_embd = 384
+# 16 rows * 1,024 tokens = 16,384 tokens a step; 500,000 tokens, the default data, are 31 steps
+batch_size = 16
+gradient_accumulation_steps = 1
+max_iters = 1000
+dropout = 0.1

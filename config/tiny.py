@@ -1,0 +1,14 @@
+# 2.9 million parameters, a laptop's CPU, some six minutes: python train.py config/tiny.py
+n_layer = 4
+n_head = 2
+n_embd = 128
+block_size = 256  # short rows make attention cheap; nine workflows of ten fit, longer ones are read in windows
+# 8 rows * 256 tokens = 2,048 tokens a step; 500,000 tokens, the default data, are 246 steps
+batch_size = 8
+gradient_accumulation_steps = 1
+max_iters = 500
+eval_interval = 125
+learning_rate = 0.01
+embedding_lr = 0.06
+dropout = 0.0  # two epochs do not overfit
+warmup_iters = 10
