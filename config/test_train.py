@@ -24,7 +24,7 @@ from model import GPT, GPTConfig, HeadLoss, document_nats
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TRAIN = os.path.join(ROOT, 'train.py')
 TINY = ['--n_layer=2', '--n_head=2', '--n_embd=16', '--block_size=32', '--batch_size=4', '--gradient_accumulation_steps=4',
-        '--max_iters=20', '--eval_interval=10', '--log_interval=1', '--warmup_iters=2', '--device=cpu']
+        '--max_iters=20', '--eval_interval=10', '--log_interval=1', '--warmup_iters=2', '--dropout=0.0', '--device=cpu']
 
 
 def write_data(folder, seed=0, documents=120, **changes):
