@@ -259,6 +259,9 @@ if __name__ == '__main__':  # the worker processes import this file, too
     if np.unique(groups).size == 1:
         stop(f'the validation split would be empty: the {len(lengths):,} valid workflows of {source} are all '
              'near duplicates; give more of them, or raise max_files')
+    names, of = np.unique(groups, return_inverse=True)  # a project that would be a fifth of val by itself goes to train: val would be its
+    small = (np.bincount(of, lengths) < 0.2 * (1 - train_split) * lengths.sum())[of]  # style's measure, not that of workflows
+    in_val = in_val & small if (in_val & small).any() else in_val
     if not in_val.any():
         in_val = groups == groups.max()  # too few projects for chance to give each side one
     elif in_val.all():
