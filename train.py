@@ -30,7 +30,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 from config import configure
-from data.packing import STRIDE, fill, load, pack
+from data.packing import STRIDE as _STRIDE  # the underscore keeps it from being a setting
+from data.packing import fill, load, pack
 from model import GPT, GPTConfig, document_nats
 
 # data and run
@@ -119,8 +120,8 @@ micro_steps = max(1, math.ceil(gradient_accumulation_steps / world_size))  # for
 micro_rows = rows_per_step // (world_size * micro_steps)  # rows of each
 if min(batch_size, gradient_accumulation_steps, max_iters, eval_interval, log_interval) < 1:
     fail("batch_size, gradient_accumulation_steps, max_iters, eval_interval and log_interval must be at least 1.")
-if block_size % STRIDE or n_embd % n_head or n_embd // n_head % 2:
-    fail(f"block_size {block_size} must be a multiple of {STRIDE}, and n_embd {n_embd} n_head {n_head} times an even number.")
+if block_size % _STRIDE or n_embd % n_head or n_embd // n_head % 2:
+    fail(f"block_size {block_size} must be a multiple of {_STRIDE}, and n_embd {n_embd} n_head {n_head} times an even number.")
 for key, choices in dict(init_from='scratch resume', dtype='auto float32 bfloat16', compile='auto True False').items():
     if config[key] not in choices.split():
         fail(f"{key} must be one of: {choices}; not '{config[key]}'.")
