@@ -10,6 +10,7 @@ help:           ## this list
 install: .venv/done  ## .venv with everything that the scripts and tests need
 
 .venv/done: pyproject.toml Makefile
+	@echo "making .venv and installing torch and the rest: one to two minutes, silent unless something is wrong"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q $(TORCH)
 	$(BIN)/pip install -q -e '.[scripts,train,test]'

@@ -161,12 +161,14 @@ def run_linters(texts):
 # output
 
 
-def progress(what, done, total, shown=[_began]):
-    """One line that is rewritten, on a terminal; elsewhere a line every 20 s. shown: when the last one was."""
+def progress(what, done, total, began={}, shown=[_began]):
+    """One line with rate and time left, rewritten on a terminal; elsewhere one every 20 s. began: when each work began; shown: the last line."""
     tty, now = sys.stderr.isatty(), time.perf_counter()
+    spent = now - began.setdefault(what, shown[0])
     if tty or done == total or now - shown[0] > 20:
         shown[0] = now
-        print('\r' * tty + f'{what}: {done:,} of {total:,}, {now - _began:.0f} s since the start', end='' if tty and done < total else '\n', file=sys.stderr, flush=True)
+        text = f'{what}: {done:,} of {total:,}, {done / spent:,.1f}/s, {spent * (total - done) / max(done, 1):.0f} s left'
+        print('\r' + text.ljust(78) if tty else text, end='' if tty and done < total else '\n', file=sys.stderr, flush=True)
 
 
 def rate(k, n):
