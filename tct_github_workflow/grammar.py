@@ -117,10 +117,10 @@ class Compiler:
             pointer = ref
         return pointer
 
-    def children(self, *pointers, sign=True):
-        """The conjunction of subschemas; `true` asks nothing."""
-        found = {(sign, self.follow(p)) for p in pointers}
-        return frozenset(c for c in found if self.at(c[1]) not in (True, {}) or not sign)
+    def children(self, pointer):
+        """A subschema as a conjunction; `true` asks nothing."""
+        pointer = self.follow(pointer)
+        return EMPTY if self.at(pointer) in (True, {}) else frozenset([(True, pointer)])
 
     # --- one schema, one kind of JSON -> alternatives -----------------------------------------------------------------------
     def meet(self, kind, a, b):

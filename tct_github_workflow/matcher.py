@@ -156,6 +156,13 @@ def step(thread, symbol):
     return [t for start in text_starts(thread) for t in end_text(start)] if symbol == END else []
 
 
+def steps(threads, symbols):
+    """Threads behind some symbols, one after the other."""
+    for symbol in symbols:
+        threads = [n for t in threads for n in step(t, symbol)]
+    return threads
+
+
 def field(frame, name, value=None, text=None):
     """Threads behind a key."""
     value = value or frame.type.field(name)
@@ -261,11 +268,6 @@ def closing_costs(thread, ended):
     def make():
         costs = np.full(tables().n_closers, FAR)
 
-        def behind(threads, symbols):
-            for symbol in symbols:
-                threads = [n for t in threads for n in step(t, symbol)]
-            return threads
-
         def cost(threads):
             return min(map(tokens_to_end, threads)) - base if threads else FAR
 
@@ -274,12 +276,12 @@ def closing_costs(thread, ended):
                 costs[trie[None]] = cost(threads)
             known = {}
             for symbol in trie.keys() & frozenset().union(*map(symbols, threads)):
-                after = behind(threads, symbol)
+                after = steps(threads, symbol)
                 if after and symbol > EOD:          # a whole value, of which there are many: what comes behind them is the same
                     place = tuple(t.frame for t in after)
                     for rest, index in trie[symbol][""]:
                         if (place, rest) not in known:
-                            known[place, rest] = cost(behind(after, rest))
+                            known[place, rest] = cost(steps(after, rest))
                         costs[index] = known[place, rest]
                 elif after:
                     walk(after, trie[symbol])
@@ -348,7 +350,7 @@ def thread_costs(thread):
             for t in threads if None in trie else ():
                 add_group(costs, trie[None], t)
             for symbol in trie.keys() & frozenset().union(*map(symbols, threads)):
-                behind = [n for t in threads for n in step(t, symbol)]
+                behind = steps(threads, symbol)
                 if behind:
                     walk(behind, trie[symbol])
 
@@ -386,13 +388,10 @@ def thread_costs(thread):
 def advance(threads, token):
     """Threads behind a token: openers, text, closers."""
     openers, text, closers = tables().parts[token]
-    for symbol in openers:
-        threads = [n for t in threads for n in step(t, symbol)]
+    threads = steps(threads, openers)
     if text:
         threads = [n for t in threads for n in run_text(t, text)]
-    for symbol in closers:
-        threads = [n for t in threads for n in step(t, symbol)]
-    return threads
+    return steps(threads, closers)
 
 
 class Matcher:
