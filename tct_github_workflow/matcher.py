@@ -19,13 +19,14 @@ from .grammar import CONSTANT_WORDS, EMPTY, KEY_WORDS, NUMBERS, ArrayType, gramm
 # === 1. tokens ====================================================================================================================
 # Every token is `openers* text closers*` (codec.PIECES), so all are taken apart once. Tokens with the same openers form a group, in which
 # numpy handles all texts at once; the closers are few. A mask takes some hundred steps in Python, not 8191.
-Group = namedtuple("Group", "plain empty bare ended constants keys")
-# plain: ids of nothing but openers. empty: (ids, closers) without text. bare: (ids, texts) without closers. ended: (ids, texts, closers).
-# constants, keys: (which of bare, which of ended) have the whole name of a constant or key as their text
-Tables = namedtuple("Tables", "parts openers closers n_closers n_texts columns by_text by_opener deepest")
-# parts: (openers, text, closers) of each id. openers, closers: tries {symbol: trie, None: Group or index, "": [(rest of a sequence, its
-# Group or index)]}. columns: byte i of every text that has one, longest first. by_text: {(text, ends): ids without openers}. by_opener: {symbol: ids that begin with
-# it}. deepest: most closers in one token
+Group = namedtuple("Group", "rows plain empty bare ended closers n_closers constants keys")
+# rows: [(id, text, closers)], of which the rest is made. plain: ids of nothing but openers. empty: (ids, closers) without text. bare: (ids, texts) without closers. ended: (ids, texts, closers).
+# closers: a trie of the group's n_closers sequences of closers. constants, keys: (which of bare, which of ended) have the whole name of a
+# constant or key as their text
+Tables = namedtuple("Tables", "parts openers group n_texts columns by_text by_opener deepest")
+# parts: (openers, text, closers) of each id. openers: a trie; group: makes a Group of rows. A trie is {symbol: trie, None: Group or index, "": [(rest of a sequence, its
+# Group or index)]}. columns: byte i of every text that has one, longest first. by_text: {(text, ends): ids without openers}. by_opener:
+# {symbol: ids that begin with it}. deepest: most closers in one token
 
 
 @functools.cache
@@ -40,7 +41,6 @@ def tables():
         assert all(s < END for s in before) and all(s >= END for s in behind), f"{token!r} is not openers, text, closers"
         parts.append((before, text, behind))
     texts = {t: i for i, t in enumerate(sorted({t for _, t, _ in parts}, key=lambda t: (-len(t), t)))}
-    closers = {c: i for i, c in enumerate(dict.fromkeys(["", *(c for _, _, c in parts)]))}
     rows, by_text, by_opener = {}, {}, {k: [] for k in KEY_NAME}
     for token, (before, text, behind) in enumerate(parts):
         rows.setdefault(before, []).append((token, text, behind))
@@ -49,6 +49,8 @@ def tables():
             by_text.setdefault((text, behind[:1] == END), []).append(token)
 
     def group(rows):
+        closers = {c: i for i, c in enumerate(dict.fromkeys(c for _, _, c in rows))}
+
         def columns(rows, n):
             return [np.array([(i, texts[t], closers[c])[k] for i, t, c in rows], np.int64) for k in range(n)], [t for _, t, _ in rows]
         (plain,), _ = columns([r for r in rows if not r[1] and not r[2]], 1)
@@ -56,7 +58,7 @@ def tables():
         bare, bare_texts = columns([r for r in rows if r[1] and not r[2]], 2)
         ended, ended_texts = columns([r for r in rows if r[1] and r[2]], 3)
         whole = [tuple(np.array([t in names for t in found], bool) for found in (bare_texts, ended_texts)) for names in (CONSTANT_WORDS, KEY_WORDS)]
-        return Group(plain, (empty, behind), bare, ended, *whole)
+        return Group(rows, plain, (empty, behind), bare, ended, trie(closers), len(closers), *whole)
 
     def trie(sequences):
         root = {}
@@ -69,8 +71,8 @@ def tables():
         return root
 
     columns = [np.frombuffer(bytes(t[i] for t in texts if len(t) > i), np.uint8) for i in range(len(next(iter(texts))))]
-    return Tables(parts, trie({p: group(r) for p, r in rows.items()}), trie(closers), len(closers), len(texts), columns, by_text, by_opener,
-                  max(c.count(CLOSE) for c in closers))
+    return Tables(parts, trie({p: group(r) for p, r in rows.items()}), group, len(texts), columns, by_text, by_opener,
+                  max(c.count(CLOSE) for _, _, c in parts))
 
 
 @functools.lru_cache(256)
@@ -247,7 +249,7 @@ def surroundings(frame):
     return tuple((closable, total - base, tail, depth == 1) for closable, total, tail, depth in chain), base
 
 
-_closing, CLOSING = OrderedDict(), 2048         # -> (n_closers,) costs
+_closing, CLOSING = OrderedDict(), 1 << 14      # -> (n_closers,) costs
 
 
 def remember(cache, limit, key, make):
@@ -261,12 +263,12 @@ def remember(cache, limit, key, make):
     return cache[key]
 
 
-def closing_costs(thread, ended):
-    """(n_closers,) tokens_to_end behind every run of closers, FAR if refused. ended: the thread is behind the END that each begins with."""
+def closing_costs(thread, group, ended):
+    """(n_closers,) tokens_to_end behind every sequence of a group's closers, FAR if refused. ended: the thread is behind their first END."""
     around, base = surroundings(thread.frame)
 
     def make():
-        costs = np.full(tables().n_closers, FAR)
+        costs = np.full(group.n_closers, FAR)
 
         def cost(threads):
             return min(map(tokens_to_end, threads)) - base if threads else FAR
@@ -286,10 +288,10 @@ def closing_costs(thread, ended):
                 elif after:
                     walk(after, trie[symbol])
 
-        walk([thread], tables().closers[END] if ended else tables().closers)
+        walk([thread], group.closers.get(END, {}) if ended else group.closers)
         return costs
 
-    return remember(_closing, CLOSING, (ended, thread.mode, thread.value, around), make) + base
+    return remember(_closing, CLOSING, (id(group), ended, thread.mode, thread.value, around), make) + base
 
 
 def add_group(costs, group, thread):
@@ -302,7 +304,7 @@ def add_group(costs, group, thread):
     if len(group.empty[0]):
         ended = thread.mode in (TEXT, DIGITS, NAME)
         for t in end_text(thread) if ended else [thread]:
-            lower(group.empty[0], closing_costs(t, ended)[group.empty[1]])
+            lower(group.empty[0], closing_costs(t, group, ended)[group.empty[1]])
     for t in text_starts(thread) if len(group.bare[0]) or len(group.ended[0]) else ():
         dfa, ends, names = t.dfa, text_ends(t.dfa, t.state), None
         if not t.text and t.mode != DIGITS:                         # a whole name is no text: longer by a detour, never ended
@@ -323,7 +325,36 @@ def add_group(costs, group, thread):
             accepted &= ~names[1]
         if accepted.any():
             for behind in field(t.frame, "\0", t.value, b"\0") if t.mode == NAME else [Thread(t.frame, BETWEEN)]:
-                lower(ids, np.where(accepted, closing_costs(behind, True)[closers], FAR))
+                lower(ids, np.where(accepted, closing_costs(behind, group, True)[closers], FAR))
+
+
+def merged(tries):
+    """One trie for several: what it holds at a place is a Group of all their tokens there."""
+    groups = [t[None] for t in tries if None in t]
+    whole = {None: tables().group([row for g in groups for row in g.rows])} if groups else {}
+    for symbol in frozenset().union(*tries) - {None, ""}:
+        inner = [t[symbol] for t in tries if symbol in t]
+        whole[symbol] = inner[0] if len(inner) == 1 else merged(inner)
+    return whole
+
+
+_branches = {}                                  # -> what branches() returns; never dropped, as tries are known by their id
+
+
+def branches(threads, trie):
+    """[(symbol, trie behind it)] that the threads may take. Keys of an object with values of one type, on which nothing else depends, count as one:
+    what comes behind them is the same, so their tries are merged behind any one of them."""
+    fields = [t.frame.type for t in threads if t.mode == BETWEEN and not isinstance(t.frame.type, ArrayType)]
+    allowed = frozenset().union(*map(symbols, threads)).intersection(trie)
+    place = id(trie), *fields, allowed
+    if place not in _branches:
+        alike = {}
+        for symbol in allowed:
+            name = KEY_NAME.get(symbol)
+            kind = tuple(f.field(name) for f in fields) if name and not any(name in f.asked for f in fields) else symbol
+            alike.setdefault(kind, []).append(symbol)
+        _branches[place] = [(found[0], trie[found[0]] if len(found) == 1 else merged([trie[s] for s in found])) for found in alike.values()]
+    return _branches[place]
 
 
 _masks, MASKS = OrderedDict(), 512              # -> (8192,) costs; 32 KiB each
@@ -349,10 +380,10 @@ def thread_costs(thread):
         def walk(threads, trie):
             for t in threads if None in trie else ():
                 add_group(costs, trie[None], t)
-            for symbol in trie.keys() & frozenset().union(*map(symbols, threads)):
+            for symbol, rest in branches(threads, trie):
                 behind = steps(threads, symbol)
                 if behind:
-                    walk(behind, trie[symbol])
+                    walk(behind, rest)
 
         if mode in (TEXT, DIGITS, NAME):        # with a text that is no name; what it really is comes below
             walk([thread._replace(text=None if mode == TEXT else b"\0")], {None: tables().openers[None]})
@@ -394,6 +425,17 @@ def advance(threads, token):
     return steps(threads, closers)
 
 
+@functools.cache
+def warm_up():
+    """What the first masks of a process would spend their time on, once: 0.2 s."""
+    for value in grammar().values.values():
+        for dfa in [value.strings, *(dfa for o in value.objects for dfa, _ in o.rest)]:
+            if dfa.live[0]:
+                text_ends(dfa, 0), dfa.bytes_to_end
+        for o in value.objects:
+            thread_costs(Thread(Frame(o, None), BETWEEN))
+
+
 class Matcher:
     """Where a workflow stands after some tokens, and what may follow. Names follow XGrammar's GrammarMatcher.
 
@@ -403,6 +445,7 @@ class Matcher:
 
     def __init__(self, prefix=()):
         """At the start of a workflow, or behind the ids `prefix`. Raises DecodeError where no valid workflow begins so."""
+        warm_up()
         self.threads = [Thread(Frame(t, None), BETWEEN) for t in grammar().root.objects]
         for i, token in enumerate(prefix):
             if not self.accept_token(token):
