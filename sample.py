@@ -125,83 +125,85 @@ def generate(model, prompts, max_new_tokens=1024, temperature=1.0, top_k=0, top_
     mask_first = constrained and (top_k > 0 or top_p < 1) and temperature > 0
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][0]))
     matchers = {}  # prompt ids: the matcher behind them; most callers repeat one prompt
-    for first in range(0, len(order), batch_size):
-        rows = []
-        for i in order[first:first + batch_size]:
-            ids, texts = list(prompts[i][0]), prompts[i][1]
-            if constrained and tuple(ids) not in matchers:
-                matchers.clear()
-                matchers[tuple(ids)] = tct.Matcher(ids)
-            rows.append(dict(i=i, tokens=ids, texts=tuple(texts), n_prompt=len(ids), pending=[0] + ids, refused=0, finish=None,
-                             forced=False, matcher=matchers[tuple(ids)].fork() if constrained else None,
-                             rng=np.random.default_rng([seed, i])))
-        longest = max(len(row['pending']) for row in rows)
-        cache = model.new_cache(len(rows), min(block_size, longest + max_new_tokens))
-        while rows:
-            # feed what each row has not read yet; a full window starts again, half full, at a multiple of STRIDE
-            for b, row in enumerate(rows):
-                if int(cache.length[b]) + len(row['pending']) > block_size:
-                    begin = -(-(len(row['tokens']) - block_size // 2) // STRIDE) * STRIDE
-                    row['pending'] = [min(begin // STRIDE, vocab_size - 1)] + row['tokens'][begin:]
-                    cache.length[b] = 0
-            logits = torch.empty(len(rows), vocab_size, device=cache.k.device)
-            long, short = ([b for b, row in enumerate(rows) if (len(row['pending']) > 1) == several] for several in (True, False))
-            for part in [*(long[j:j + 16] for j in range(0, len(long), 16)), short]:
-                if part:
-                    counts = [len(rows[b]['pending']) for b in part]
-                    idx = torch.tensor([rows[b]['pending'] + [0] * (max(counts) - n) for b, n in zip(part, counts)])
-                    logits[part] = model.forward_cached(idx.to(logits.device), cache, rows=part, counts=counts)
 
-            # draw, ask the matcher, draw again where it refuses
-            u = torch.from_numpy(np.array([row['rng'].random(2) for row in rows]))  # (B, 2): for the first draw, for the second
-            left = [max_new_tokens - len(row['tokens']) + row['n_prompt'] for row in rows]
-            wanted = [spells(row['texts']) if row['texts'] else True for row in rows]
+    def new_row(i):
+        ids, texts = list(prompts[i][0]), prompts[i][1]
+        if constrained and tuple(ids) not in matchers:
+            matchers.clear()
+            matchers[tuple(ids)] = tct.Matcher(ids)
+        return dict(i=i, tokens=ids, texts=tuple(texts), n_prompt=len(ids), pending=[0] + ids, refused=0, finish=None, forced=False,
+                    matcher=matchers[tuple(ids)].fork() if constrained else None, rng=np.random.default_rng([seed, i]))
+    rows, waiting = [new_row(i) for i in order[:batch_size]], order[:batch_size - 1:-1]
+    cache = model.new_cache(len(rows), min(block_size, max(len(ids) for ids, _ in prompts) + 1 + max_new_tokens))
+    while rows:
+        # feed what each row has not read yet; a full window starts again, half full, at a multiple of STRIDE
+        for b, row in enumerate(rows):
+            if int(cache.length[b]) + len(row['pending']) > block_size:
+                begin = -(-(len(row['tokens']) - block_size // 2) // STRIDE) * STRIDE
+                row['pending'] = [min(begin // STRIDE, vocab_size - 1)] + row['tokens'][begin:]
+                cache.length[b] = 0
+        logits = torch.empty(len(rows), vocab_size, device=cache.k.device)
+        long, short = ([b for b, row in enumerate(rows) if (len(row['pending']) > 1) == several] for several in (True, False))
+        for part in [*(long[j:j + 16] for j in range(0, len(long), 16)), short]:
+            if part:
+                counts = [len(rows[b]['pending']) for b in part]
+                idx = torch.tensor([rows[b]['pending'] + [0] * (max(counts) - n) for b, n in zip(part, counts)])
+                logits[part] = model.forward_cached(idx.to(logits.device), cache, rows=part, counts=counts)
 
-            def masked_draw(masks, k):
-                """{row: token} for masks {row: bool (V,)}, with the k-th uniform number."""
-                b, allowed = list(masks), torch.from_numpy(np.array(list(masks.values()))).to(logits.device)
-                assert allowed.any(1).all(), f'no token can follow in {max_new_tokens} tokens'
-                return dict(zip(b, draw(logits[b], u[b, k], allowed, **settings).tolist()))
-            if mask_first:
-                drawn = masked_draw({b: row['matcher'].next_token_mask() & wanted[b] for b, row in enumerate(rows)}, 0)
-            else:
-                drawn = dict(enumerate(draw(logits, u[:, 0], **settings).tolist()))
-            masks = {}
-            for b, row in enumerate(rows):
-                said, matcher = wanted[b] is True or wanted[b][drawn[b]], row['matcher']
-                if not said or constrained and not matcher.accept_token(drawn[b], left[b]):
-                    row['refused'] += bool(said)
-                    row['forced'] |= bool(said) and matcher.fork().accept_token(drawn[b])  # only the budget refused it
-                    masks[b] = wanted[b] & matcher.next_token_mask(tokens_left=left[b]) if constrained else wanted[b]
-            redrawn = masked_draw(masks, 1) if masks else {}
-            for b, row in enumerate(rows):
-                token, matcher = redrawn.get(b, drawn[b]), row['matcher']
-                if b in redrawn and constrained:
-                    accepted = matcher.accept_token(token, left[b])
-                    assert accepted, f'the mask allows {token}, the matcher refuses it'
-                row['tokens'].append(token)
-                row['pending'] = [token]
-                n = len(token_bytes[token])
-                said = any(token_bytes[token].startswith(t) for t in row['texts'])
-                row['texts'] = () if said else tuple(t[n:] for t in row['texts'] if t.startswith(token_bytes[token]))
-                if constrained and matcher.is_terminated() or not constrained and token_bytes[token].endswith(closes):
-                    row['finish'] = 'budget' if row['forced'] else 'stop'
-                elif until and until(row['i'], token):
-                    row['finish'] = 'until'
-                elif left[b] == 1:
-                    row['finish'] = 'cut'
-                if watch and row['i'] == 0:
-                    watch(row['tokens'])
+        # draw, ask the matcher, draw again where it refuses
+        u = torch.from_numpy(np.array([row['rng'].random(2) for row in rows]))  # (B, 2): for the first draw, for the second
+        left = [max_new_tokens - len(row['tokens']) + row['n_prompt'] for row in rows]
+        wanted = [spells(row['texts']) if row['texts'] else True for row in rows]
 
-            # rows that are done leave the batch: the last row moves into their place
-            for b in reversed(range(len(rows))):
-                if rows[b]['finish']:
-                    row, last = rows[b], rows.pop()
-                    keep = list(range(len(rows)))
-                    if b < len(rows):
-                        rows[b], keep[b] = last, len(rows)
-                    cache.keep(keep)
-                    yield row['i'], row['tokens'], row['finish'], row['refused']
+        def masked_draw(masks, k):
+            """{row: token} for masks {row: bool (V,)}, with the k-th uniform number."""
+            b, allowed = list(masks), torch.from_numpy(np.array(list(masks.values()))).to(logits.device)
+            assert allowed.any(1).all(), f'no token can follow in {max_new_tokens} tokens'
+            return dict(zip(b, draw(logits[b], u[b, k], allowed, **settings).tolist()))
+        if mask_first:
+            drawn = masked_draw({b: row['matcher'].next_token_mask() & wanted[b] for b, row in enumerate(rows)}, 0)
+        else:
+            drawn = dict(enumerate(draw(logits, u[:, 0], **settings).tolist()))
+        masks = {}
+        for b, row in enumerate(rows):
+            said, matcher = wanted[b] is True or wanted[b][drawn[b]], row['matcher']
+            if not said or constrained and not matcher.accept_token(drawn[b], left[b]):
+                row['refused'] += bool(said)
+                row['forced'] |= bool(said) and matcher.fork().accept_token(drawn[b])  # only the budget refused it
+                masks[b] = wanted[b] & matcher.next_token_mask(tokens_left=left[b]) if constrained else wanted[b]
+        redrawn = masked_draw(masks, 1) if masks else {}
+        for b, row in enumerate(rows):
+            token, matcher = redrawn.get(b, drawn[b]), row['matcher']
+            if b in redrawn and constrained:
+                accepted = matcher.accept_token(token, left[b])
+                assert accepted, f'the mask allows {token}, the matcher refuses it'
+            row['tokens'].append(token)
+            row['pending'] = [token]
+            n = len(token_bytes[token])
+            said = any(token_bytes[token].startswith(t) for t in row['texts'])
+            row['texts'] = () if said else tuple(t[n:] for t in row['texts'] if t.startswith(token_bytes[token]))
+            if constrained and matcher.is_terminated() or not constrained and token_bytes[token].endswith(closes):
+                row['finish'] = 'budget' if row['forced'] else 'stop'
+            elif until and until(row['i'], token):
+                row['finish'] = 'until'
+            elif left[b] == 1:
+                row['finish'] = 'cut'
+            if watch and row['i'] == 0:
+                watch(row['tokens'])
+
+        # the next prompt takes the place of a row that is done; where none is left the last row moves there, and the batch shrinks
+        for b in reversed(range(len(rows))):
+            row = rows[b]
+            if row['finish'] and waiting:
+                rows[b] = new_row(waiting.pop())
+                cache.length[b] = 0
+            elif row['finish']:
+                last, keep = rows.pop(), list(range(len(rows)))
+                if b < len(rows):
+                    rows[b], keep[b] = last, len(rows)
+                cache.keep(keep)
+            if row['finish']:
+                yield row['i'], row['tokens'], row['finish'], row['refused']
 
 
 # -----------------------------------------------------------------------------
