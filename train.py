@@ -44,7 +44,7 @@ n_layer = 8  # blocks
 n_head = 6  # attention heads; n_embd / n_head must be even
 n_embd = 384  # width
 block_size = 1024  # tokens per row, position token included; a multiple of 32
-dropout = 0.1  # share of activations dropped while training; 0.0 switches it off
+dropout = 0.1  # share of what a block adds to the stream dropped while training; 0.0 switches it off
 # steps
 batch_size = 16  # rows in one forward pass on one device, at most: lower it when memory runs out
 gradient_accumulation_steps = 1  # a step trains on batch_size * this many rows, however many processes share them
@@ -65,7 +65,7 @@ wandb_project = 'nanotct'  # its project there; the run is called like out_dir
 # machine
 device = 'auto'  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 dtype = 'auto'  # of the matrix products: 'auto', 'float32', 'bfloat16'
-compile = 'auto'  # torch.compile: 'auto' (on a GPU, if it works), 'True', 'False'
+compile = 'auto'  # torch.compile: 'auto' (on a GPU or CPU, if it works), 'True', 'False'
 ddp_timeout = 60  # seconds that a process waits for the others before the run ends
 config = configure(globals())
 
@@ -260,7 +260,9 @@ say(f"steps: {rows_per_step} rows of {block_size}, as {world_size} x {micro_step
     f"{epoch_rows / rows_per_step:,.1f} steps, {1 - train_tokens / epoch_rows / block_size:.2%} padding")
 
 model = raw_model
-if compile == 'True' or compile == 'auto' and device_type == 'cuda':
+if compile == 'True' or compile == 'auto' and device_type in ('cuda', 'cpu'):
+    say("compiling the model, which takes a minute at most...")
+    start = time.perf_counter()
     try:  # a step thrown away: what does not compile here fails here
         model, nothing = torch.compile(raw_model), torch.zeros(micro_rows, block_size, dtype=torch.int64, device=device)
         with autocast:
@@ -271,6 +273,7 @@ if compile == 'True' or compile == 'auto' and device_type == 'cuda':
         say(f"torch.compile does not work here ({type(e).__name__}): going on without. --compile=False saves the attempt.")
         model = raw_model
     raw_model.zero_grad(set_to_none=True)
+    state['seconds'] += time.perf_counter() - start
 if world_size > 1:
     model = DDP(model, device_ids=[local_rank] if device_type == 'cuda' else None)
 
