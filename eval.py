@@ -28,7 +28,7 @@ import torch
 import tct_github_workflow as tct
 from config import configure
 from data import packing
-from data.judge import RUNGS, action, distance, features, judge, ladder, lint as run_linters, make_index, nearest, shares, wilson
+from data.judge import RUNGS, action, distance, features, judge, ladder, lint as run_linters, make_index, originality, shares, wilson
 from data.sources import read_input
 from sample import fail, generate, load
 from tct_github_workflow import codec
@@ -110,9 +110,9 @@ def cut(workflows, n):
             steps = jobs[name]['steps']
             at = int(rng.integers(1, len(steps)))
             begun = {**ahead(workflows[i], 'jobs'), 'jobs': {**ahead(jobs, name), name: {**ahead(jobs[name], 'steps'), 'steps': steps[:at]}}}
-            # the ends of steps, job, jobs and document go, a step is opened; the last piece may be split otherwise with what follows
-            *pieces, last = codec._split(codec.linearise(codec._escape(begun))[:-4] + codec.OBJECT)
-            tasks.append((codec.encode_symbols(''.join(pieces)), [last.encode()], name, steps[:at], steps[at:]))
+            # The ends of steps, job, jobs and document go. The next step's opening is given as text, not as a token of its own, which
+            # no training document has: encode() merges it with what follows.
+            tasks.append((codec.encode_symbols(codec.linearise(codec._escape(begun))[:-4]), [codec.OBJECT.encode()], name, steps[:at], steps[at:]))
     return tasks
 
 
@@ -325,77 +325,55 @@ if __name__ == '__main__':
     for name, rows in found.items():
         rungs, reasons = ladder([row[3] for row in rows])
         results[name] = {'n': len(rows), 'rungs': rungs, 'finish': dict(collections.Counter(row[1] for row in rows)), 'reasons': reasons,
-                         'fit_and_stop': sum(row[1] == 'stop' and row[3][0] > 2 for row in rows),
+                         'stop_and_fit': sum(row[1] == 'stop' and row[3][0] > 2 for row in rows),
                          'refused': sum(row[2] for row in rows) / max(1, sum(len(row[0] or ()) for row in rows))}
+    of_known_end = [name for name in found if {'real', 'given'}.isdisjoint(results[name]['finish'])]
     page += ['## Validity\n', 'Each rung counts what climbed those before it too. The validation set holds what prepare.py found valid, of '
              + ', '.join(f'{n / max(1, n + sum(m["skipped"].values()) - m["skipped"].get("exact duplicate", 0)):.1%}' for m in metas.values()
-                         for n in [m['train']['documents'] + m['val']['documents']]) + ' of the files that it read.\n',
+                         for n in [m['train']['documents'] + m['val']['documents']]) + ' of the files that it read.'
+             + f' Sampled at temperature {temperature}, {max_new_tokens} tokens at most.\n' * bool(model),
              table(['', *(f'{name} ({results[name]["n"]:,})' for name in found)],
-                   *([rung, *(rate(results[w]['rungs'][i], results[w]['n']) for w in found)] for i, rung in enumerate(RUNGS)),
-                   *([text, *(results[w]['finish'].get(k, 0) if w != 'real' and 'given' not in results[w]['finish'] else '-' for w in found)] for k, text in (
+                   *([rung, *(rate(r['rungs'][i], r['n']) for r in map(results.get, found))] for i, rung in enumerate(RUNGS)),
+                   *([text, *(results[name]['finish'].get(k, 0) if name in of_known_end else '-' for name in found)] for k, text in (
                        ('stop', 'finished by itself'), ('budget', 'closed at the budget'), ('cut', 'cut off at the budget'))),
-                   ['finished by itself and fits', *(results[w]['fit_and_stop'] if w != 'real' and 'given' not in results[w]['finish'] else '-' for w in found)],
-                   ['draws that the matcher refused', *(f"{results[w]['refused']:.2%}" if w == 'samples' and model else '-' for w in found)])]
+                   ['finished by itself and fits', *(results[name]['stop_and_fit'] if name in of_known_end else '-' for name in found)],
+                   *([['draws that the matcher refused', f"{results['samples']['refused']:.2%}", '-', '-']] if model else []))]
     for name in found:
         if reasons := list(results[name]['reasons'].items()):
             page.append(table([f'why not: {name}', 'count', 'example'], *([code(k, 100), n, code(e, 140)] for k, (n, e) in reasons[:12]),
                               *([[f'{len(reasons) - 12} other reasons', sum(n for _, (n, _) in reasons[12:]), '']] if len(reasons) > 12 else [])))
 
-    # originality of what fits the schema
-    ours = [row for row in found['samples'] if row[3][2]]
+    ours, real = ([row[3][2] for row in found[name] if row[3][2]] for name in ('samples', 'real'))  # what fits the schema
     rng = np.random.default_rng(seed)
     some = lambda items: [items[i] for i in rng.permutation(len(items))[:len(ours)]]  # as many as ours
+    most_alike = None
     if ours:
-        known, train_index, copies = {d.tobytes() for d in train}, make_index(train), {}
-        for name, rows in (('samples', ours), ('real', found['real'])):
-            workflows, ids, near = [row[3][2] for row in rows], [], []
-            for workflow in workflows:
-                ids.append(tct.encode(codec.dump_json(workflow)))
-                near.append(nearest(ids[-1], train_index))
-                progress(f'likeness of {name}', len(ids), len(rows))
-            exact = [np.array(d, np.uint16).tobytes() in known for d in ids]
-            few = [ids[i] for i in rng.permutation(len(ids))[:min(len(ours), len(val))]]  # the nearest of many are nearer than those of few
-            own = make_index(few)
-            sizes = {'tokens': [len(d) for d in ids], 'jobs': [len(w['jobs']) for w in workflows],
-                     'steps': [sum(len(job.get('steps', [])) for job in w['jobs'].values()) for w in workflows]}
-            copies[name] = {'n': len(ids), 'exact': sum(exact), 'over_0.8': sum(s > 0.8 for s, _ in near), 'distinct': len(set(map(tuple, ids))),
-                            'canonical': sum(row[0] == d for row, d in zip(rows, ids)), 'nearest': float(np.median([s for s, _ in near])),
-                            'self': float(np.median([nearest(d, own, but=i)[0] for i, d in enumerate(few)])) if len(few) > 1 else None,
-                            'sizes': {k: [*np.percentile(v, (10, 50, 90)).tolist(), float(np.mean(v))] for k, v in sizes.items()}}
-            if name == 'samples':
-                i = max(range(len(ids)), key=lambda i: (not exact[i], near[i]))
-                os.makedirs(out_dir, exist_ok=True)
-                write(f'{stem}_nearest.md', '# The sample most like a training workflow' + ' without being a copy' * (not exact[i]) +
-                      f'\n\nLikeness {near[i][0]:.2f} to training workflow {near[i][1]}. That is its author\'s: not for publishing.\n\n' + '\n'.join(
-                          f'```yaml\n{tct.json_to_yaml(codec.dump_json(w))}```\n' for w in (workflows[i], read(train[near[i][1]]))))
-                copies[name]['closest'] = near[i]
-        results['copies'] = copies
-        a, b = copies.values()
+        index, few = make_index(train), min(len(ours), len(real))
+        a, most_alike = originality(ours, train, index, few, progress)
+        b, _ = originality(real, train, index, few, progress)
+        results['copies'] = {'samples': a, 'real': b}
         page += ['## Not copied, not collapsed\n', 'Of what fits the schema. Likeness: Jaccard similarity of the sets of runs of 3 tokens. The real workflows '
                  'are of other projects than the training set.\n',
-                 table(['', *copies], *([text, *(rate(x[k], x['n']) for x in (a, b))] for k, text in (
-                     ('exact', 'copies of a training workflow'), ('over_0.8', 'likeness to one over 0.8'), ('distinct', 'distinct'),
-                     ('canonical', 'tokenized as encode() would'))[:4 if ours[0][0] else 3]),
+                 table(['', 'samples', 'real'], *([text, *(rate(x[k], x['n']) for x in (a, b))] for k, text in (
+                     ('exact', 'copies of a training workflow'), ('over_0.8', 'likeness to one over 0.8'), ('distinct', 'distinct'))),
                      *([text, *('-' if x[k] is None else f'{x[k]:.2f}' for x in (a, b))] for k, text in (
-                         ('nearest', 'likeness to the nearest training workflow, median'), ('self', 'likeness to the nearest of their own, among as many, median'))),
-                     *([f'{k}: 10%, median, 90%; mean', *('{:.0f}, {:.0f}, {:.0f}; {:.1f}'.format(*x['sizes'][k]) for x in (a, b))] for k in a['sizes'])),
-                 f'The sample most like a training workflow{" without being a copy" * (a["exact"] < a["n"])} has likeness {a["closest"][0]:.2f} to number '
-                 f'{a["closest"][1]}. Both stand in {os.path.basename(stem)}_nearest.md, apart, since that workflow is its author\'s.\n']
+                         ('nearest', 'likeness to the nearest training workflow, median'), ('self', f'likeness to the nearest of {few} of their own, median'))),
+                     *([f'{k}: 10%, median, 90%; mean', *('{:.0f}, {:.0f}, {:.0f}; {:.1f}'.format(*x['sizes'][k]) for x in (a, b))] for k in a['sizes']))]
+        if most_alike:
+            page.append(f'The most alike pair that is no copy (likeness {most_alike[0]:.2f}) is shown in {os.path.basename(stem)}_nearest.md, apart: '
+                        'the training workflow is its author\'s, not for publishing.\n')
 
-        # looks
-        ours_found, val_found, some_found = ([features(w) for w in workflows] for workflows in (
-            (row[3][2] for row in ours), (row[3][2] for row in found['real']), map(read, some(train))))
-        results['looks'] = {feature: {'samples': distance(shares(ours_found, feature), shares(val_found, feature)),
-                                      'train': distance(shares(some_found, feature), shares(val_found, feature))} for feature in val_found[0]}
+        ours_found, real_found, some_found = ([features(w) for w in workflows] for workflows in (ours, real, map(read, some(train))))
+        results['looks'] = {feature: {'samples': distance(shares(ours_found, feature), shares(real_found, feature)),
+                                      'train': distance(shares(some_found, feature), shares(real_found, feature))} for feature in real_found[0]}
         looks = 'judged.png' if samples else 'looks.png'
-        picture(os.path.join(out_dir, looks), ours_found, val_found)
         page += ['## Looks like the real thing\n', 'Total variation distance from the validation set: 0 is the same, 1 has nothing in common. Beside it '
                  'that of as many training workflows: the floor. Keys count together with the key of the object that they are in; keys per object are '
                  'how many an object has.\n',
                  table(['distance of', 'samples', 'training workflows'], *([k, f"{x['samples']:.2f}", f"{x['train']:.2f}"] for k, x in results['looks'].items())),
                  f'![samples beside real workflows]({looks})\n']
 
-    if model and (tasks := cut([row[3][2] for row in found['real']], num_cuts)):
+    if model and (tasks := cut(real, num_cuts)):
         c = results['completion'] = complete(model, tasks, map(read, train))
         page += ['## Useful: the next step\n', f'{c["cuts"]} validation workflows, each cut at a random step of a random job. The model writes on, greedily, '
                  f'constrained, at most {max_cut_tokens} tokens. In {c["uses"]} the next step is an action. (GH-WCOM, arXiv 2308.16774, reports up to '
@@ -405,21 +383,27 @@ if __name__ == '__main__':
                      ('kind', 'cuts', 'same kind (action or script)'), ('job', 'cuts', 'rest of the job exactly'))))]
     tools = []
     if lint and ours:
-        groups = {'samples': ours, 'real': some(found['real'])}
-        results['lint'] = {name: {'n': len(rows), **run_linters([tct.json_to_yaml(codec.dump_json(row[3][2])) for row in rows], progress)}
-                           for name, rows in groups.items()}
+        groups = {'samples': ours, 'real': some(real)}
+        results['lint'] = {name: {'n': len(workflows), **run_linters([tct.json_to_yaml(codec.dump_json(w)) for w in workflows], progress)}
+                           for name, workflows in groups.items()}
         tools = [tool for tool in results['lint']['real'] if tool != 'n']
         page += ['## Linted\n', table(['workflows', *groups], *([f'{tool}: {text}', *(rate(x[tool][k], x['n']) for x in results['lint'].values())]
                  for tool in tools for k, text in (('findings', 'has findings'), ('failed', 'cannot read it')))) if tools else
                  'Found neither zizmor nor actionlint.\n']
     results['facts'] = {'command': shlex.join(['python', 'eval.py', *sys.argv[1:]]), 'step': checkpoint.get('iter_num'), 'data': data_dir,
-                        **{f'{split}_sha256': ', '.join(m[split]['sha256'] for m in metas.values()) for split in ('train', 'val')},
+                        **{f'{split}_sha256': [m[split]['sha256'] for m in metas.values()] for split in ('train', 'val')},
                         'tokenizer_hash': tct.tokenizer_hash(), 'schema_hash': tct.schema_hash(), 'seed': seed, 'temperature': temperature,
                         'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__,
                         **{tool: results['lint']['real'][tool]['version'] for tool in tools}, 'device': str(device),
                         'seconds': round(time.perf_counter() - _began)}
     page += ['## To repeat it\n', table(['fact', 'value'], *results['facts'].items())]
     summary = table(['measure', 'value', 'real workflows, or the better baseline'], *headline(results))
+    os.makedirs(out_dir, exist_ok=True)
+    if ours:
+        picture(os.path.join(out_dir, looks), ours_found, real_found)
+    if most_alike:
+        write(f'{stem}_nearest.md', '\n'.join(['# The sample most like a training workflow without being a copy, and that workflow\n', *(
+            f'```yaml\n{tct.json_to_yaml(codec.dump_json(w))}```\n' for w in (ours[most_alike[1]], read(train[most_alike[2]])))]))
     write(f'{stem}.json', json.dumps(results, indent=1))
     write(f'{stem}.md', '\n'.join([f'# Results of {samples or out_dir}\n', summary, *page]))
     print(f'{summary}\n{stem}.md has the details ({results["facts"]["seconds"]} s)\n{json.dumps(results)}')

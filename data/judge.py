@@ -165,6 +165,29 @@ def nearest(ids, index, but=None):
     return float(likeness.max()), int(likeness.argmax())
 
 
+def originality(workflows, train, index, few, progress):
+    """({figure: value}, the sample most like a training document without being one: (likeness, its number, the document's)) of workflows.
+
+    train: ids of the training documents; index: make_index(train). few: so many of the workflows, drawn at random, are compared with
+    one another, since the nearest among many is nearer than the nearest among few.
+    """
+    known, ids, near = {np.asarray(d, np.uint16).tobytes() for d in train}, [], []
+    for workflow in workflows:
+        ids.append(tct.encode(codec.dump_json(workflow)))
+        near.append(nearest(ids[-1], index))
+        progress('likeness', len(ids), len(workflows))
+    copy = [np.array(d, np.uint16).tobytes() in known for d in ids]
+    drawn = [ids[i] for i in np.random.default_rng(0).permutation(len(ids))[:few]]
+    own = make_index(drawn)
+    sizes = {'tokens': [len(d) for d in ids], 'jobs': [len(w['jobs']) for w in workflows],
+             'steps': [sum(len(job.get('steps', [])) for job in w['jobs'].values()) for w in workflows]}
+    return {'n': len(ids), 'exact': sum(copy), 'over_0.8': sum(likeness > 0.8 for likeness, _ in near), 'distinct': len(set(map(tuple, ids))),
+            'nearest': float(np.median([likeness for likeness, _ in near])),
+            'self': float(np.median([nearest(d, own, but=i)[0] for i, d in enumerate(drawn)])) if few > 1 else None,
+            'sizes': {k: [*np.percentile(v, (10, 50, 90)).tolist(), float(np.mean(v))] for k, v in sizes.items()}
+            }, max(((likeness, i, number) for i, (likeness, number) in enumerate(near) if not copy[i]), default=None)
+
+
 # ---- what others say: flags; exit codes that mean findings, where any other but 0 means that it could not do its work
 LINTERS = {'zizmor': (['--offline', '--no-progress', '--quiet'], range(10, 15)), 'actionlint': ([], [1])}
 
