@@ -194,15 +194,17 @@ def code(text, width):
 
 
 def picture(path, ours, real):
-    """The most frequent values of each feature in real validation workflows, and beside them ours."""
-    figure, axes = plt.subplots(3, 2, figsize=(10, 11.5))
+    """The most frequent values of each feature in real validation workflows and the sum of all others, and beside them ours."""
+    figure, axes = plt.subplots(3, 2, figsize=(10, 12))
     for ax, feature in zip(axes.flat, real[0]):
         p, q = shares(real, feature), shares(ours, feature)
-        values = list(p)[:8][::-1]
-        for label, share, offset, color in (('real (validation)', p, 0.2, '0.6'), ('samples', q, -0.2, 'tab:blue')):
-            ax.barh(np.arange(len(values)) + offset, [100 * share.get(v, 0) for v in values], 0.4, label=label, color=color)
-        # a $ would begin a formula
-        ax.set_yticks(range(len(values)), [(v if len(v) < 28 else v[:25] + '...').replace('$', r'\$') for v in values], fontsize=9)
+        values = list(p)[:8]
+        names = [v if len(v) < 28 else v[:25] + '...' for v in values] + ['all others']
+        for label, share, offset, color in (('real (validation)', p, -0.2, '0.6'), ('samples', q, 0.2, 'tab:blue')):
+            bars = [share.get(v, 0) for v in values]
+            ax.barh(np.arange(len(names)) + offset, [100 * b for b in [*bars, sum(share.values()) - sum(bars)]], 0.4, label=label, color=color)
+        ax.set_yticks(range(len(names)), [n.replace('$', r'\$') for n in names], fontsize=9)  # a $ would begin a formula
+        ax.invert_yaxis()
         ax.set(title=f'{feature}: distance {distance(p, q):.2f}', xlabel='share (%)')
     figure.legend(*ax.get_legend_handles_labels(), loc='upper center', ncols=2)
     figure.tight_layout(rect=(0, 0, 1, 0.97))
@@ -301,11 +303,12 @@ if __name__ == '__main__':
     else:
         results['likelihood'] = likelihood(model, val, [len(codec.dump_json(read(d)).encode()) for d in val])
         for name in ('samples', 'unconstrained'):
-            found[name] = []
-            for _, ids, finish, refused in generate(model, [((), ())] * num_samples, max_new_tokens, temperature, seed=seed,
+            rows = {}  # by number, as the order in which they end depends on batch_size
+            for i, ids, finish, refused in generate(model, [((), ())] * num_samples, max_new_tokens, temperature, seed=seed,
                                                     constrained=name == 'samples', batch_size=batch_size):
-                found[name].append((ids, finish, refused, judge(ids)))
-                progress(name, len(found[name]), num_samples)
+                rows[i] = ids, finish, refused, judge(ids)
+                progress(name, len(rows), num_samples)
+            found[name] = [rows[i] for i in sorted(rows)]
     found['real'] = [(d.tolist(), 'real', 0, judge(d.tolist())) for d in val]
 
     page = []
@@ -331,7 +334,7 @@ if __name__ == '__main__':
     page += ['## Validity\n', 'Each rung counts what climbed those before it too. The validation set holds what prepare.py found valid, of '
              + ', '.join(f'{n / max(1, n + sum(m["skipped"].values()) - m["skipped"].get("exact duplicate", 0)):.1%}' for m in metas.values()
                          for n in [m['train']['documents'] + m['val']['documents']]) + ' of the files that it read.'
-             + f' Sampled at temperature {temperature}, {max_new_tokens} tokens at most.\n' * bool(model),
+             + f' Sampled at temperature {temperature}, {max_new_tokens} tokens at most.' * bool(model) + '\n',
              table(['', *(f'{name} ({results[name]["n"]:,})' for name in found)],
                    *([rung, *(rate(r['rungs'][i], r['n']) for r in map(results.get, found))] for i, rung in enumerate(RUNGS)),
                    *([text, *(results[name]['finish'].get(k, 0) if name in of_known_end else '-' for name in found)] for k, text in (
@@ -396,7 +399,7 @@ if __name__ == '__main__':
                         'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__,
                         **{tool: results['lint']['real'][tool]['version'] for tool in tools}, 'device': str(device),
                         'seconds': round(time.perf_counter() - _began)}
-    page += ['## To repeat it\n', table(['fact', 'value'], *results['facts'].items())]
+    page += ['## To repeat it\n', table(['fact', 'value'], *((k, ', '.join(v) if isinstance(v, list) else v) for k, v in results['facts'].items()))]
     summary = table(['measure', 'value', 'real workflows, or the better baseline'], *headline(results))
     os.makedirs(out_dir, exist_ok=True)
     if ours:

@@ -30,14 +30,17 @@ def workflow(i=0, **jobs):
     return {'name': f'CI {i}', 'on': 'push', 'jobs': jobs or {'build': job(env={'N': str(i)})}}
 
 
-TRAIN, VAL = [workflow(i) for i in range(8)], [workflow(100 + i) for i in range(4)]
+TRAIN, VAL = [workflow(i) for i in range(8)], [{**workflow(100 + i), 'name': 'Prüfung'} for i in range(4)]
 
 
-def make_model(**kwargs):
-    """A small model with random weights, in the head too."""
+def make_model(heeds_context=False, **kwargs):
+    """A small model with random weights, in the head too. It pays no attention to what came before: a new one's projections are zero."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(**{'block_size': 64, 'n_layer': 1, 'n_head': 2, 'n_embd': 32, **kwargs})).eval()
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)
+    for name, p in model.named_parameters():
+        if heeds_context and 'c_proj' in name:
+            torch.nn.init.normal_(p, std=0.5)
     return model
 
 
@@ -53,7 +56,7 @@ def run(tmp_path_factory):
         meta[split] = {'documents': len(ids), 'tokens': sum(map(len, ids)), 'sha256': '',
                        'bytes': sum(len(codec.dump_json(w)) for w in workflows)}
     (folder / 'meta.json').write_text(json.dumps(meta))
-    model = make_model()
+    model = make_model(heeds_context=True)
     torch.save({'model': model.state_dict(), 'model_args': vars(model.config), 'iter_num': 0, 'data_dir': str(folder),
                 'tokenizer_hash': tct.tokenizer_hash(), 'schema_hash': tct.schema_hash()}, folder / 'ckpt.pt')
     return folder
@@ -251,7 +254,7 @@ def test_a_uniform_models_bits_per_byte_are_thirteen_per_token():
 
 
 def test_a_documents_likelihood_depends_neither_on_its_batch_nor_on_padding():
-    model = make_model()
+    model = make_model(heeds_context=True)
     ids = [tct.encode(codec.dump_json(workflow(i, **{f'j{k}': job() for k in range(1 + 3 * i)}))) for i in range(6)]
     assert max(map(len, ids)) > 64  # more than a window
     with torch.no_grad():
@@ -267,7 +270,7 @@ def test_a_documents_likelihood_depends_neither_on_its_batch_nor_on_padding():
 @pytest.mark.parametrize('n', [1, 63, 64, 65, 96, 97, 300])
 def test_each_token_is_predicted_once_with_as_much_context_as_fits(n):
     """By hand, a token at a time: the window that holds it and begins at the earliest multiple of 32."""
-    model, document = make_model(), np.random.default_rng(n).integers(0, 8191, n)
+    model, document = make_model(heeds_context=True), np.random.default_rng(n).integers(0, 8191, n)
     nats = 0.0
     for i, token in enumerate(document.tolist()):
         start = max(0, -(-(i - 63) // 32)) * 32
@@ -444,6 +447,7 @@ def test_evaluating_a_run_writes_a_page_and_comparing_runs_reads_it(run, script)
     result = json.loads(out.splitlines()[-1])
     assert result == json.loads((run / 'results.json').read_text())
     assert result['samples']['rungs'][2] == 2 and result['likelihood']['documents'] == len(VAL)
+    assert result['likelihood']['bytes'] == sum(len(codec.dump_json(w).encode()) for w in VAL)
     page = (run / 'results.md').read_text()
     assert all(title in page for title in ('## Likelihood', '## Validity', '## Not copied', '## Looks', '## Useful', '## To repeat'))
     assert page.index('| bits per byte') < page.index('## Likelihood') and '--num_cuts=2' in page
