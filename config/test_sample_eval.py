@@ -350,7 +350,9 @@ def test_planted_defects_copies_and_duplicates_come_out_as_planted(run, script, 
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     assert (run / 'judged.png').stat().st_size > 10_000
     page = (run / 'judged.md').read_text()
-    assert f"| fits the schema | {11 / 20:.1%}" in page and '| copies of a training workflow | 27.3% [' in page  # 3 of 11
+    assert all(f'| {row} [' in page for row in ('fits the schema | 55.0%', 'fit the schema | 55.0%', 'and have sound references | 30.0%',
+                                                'copies of a training workflow | 27.3%'))  # 11 and 6 of 20, 3 of 11
+    assert 'the nearest of 4 of their own' in page  # as there are but 4 real ones
     nearest = (run / 'judged_nearest.md').read_text()  # apart, as its second half is somebody's
     assert sum(tct.json_to_yaml(codec.dump_json(w)) in nearest for w in TRAIN) == 1 and '```yaml' not in page and 'make test' not in out + page
 
@@ -368,13 +370,14 @@ def test_the_nearest_document_is_found_and_measured():
 
 
 def test_originality_counts_copies_distinct_ones_and_sizes():
-    ours = [TRAIN[0], TRAIN[0], TRAIN[1], workflow(50), workflow(50, a=job(), b=job())]
-    ids = [tct.encode(codec.dump_json(w)) for w in TRAIN]
+    long, part = (workflow(7, **{f'j{k}': job(name=f'job {k}') for k in range(n)}) for n in (30, 20))
+    ours = [TRAIN[0], TRAIN[0], TRAIN[1], part, {**long, 'name': 'Another'}]
+    ids = [tct.encode(codec.dump_json(w)) for w in [*TRAIN, long]]
     found, (likeness, which, number) = judging.originality(ours, ids, judging.make_index(ids), 5, lambda *_: None)
-    assert [found[k] for k in ('n', 'exact', 'distinct')] == [5, 3, 4]
-    assert 0.1 < likeness < 1 and which == 3 and judging.nearest(tct.encode(codec.dump_json(ours[3])), judging.make_index(ids)) == (likeness, number)
-    assert found['self'] == 1 or found['self'] > 0.1
-    assert found['sizes']['jobs'] == [1, 1, 1.6, 1.2] and found['sizes']['steps'] == [2, 2, 3.2, 2.4]
+    assert [found[k] for k in ('n', 'exact', 'over_0.8', 'distinct')] == [5, 3, 4, 4]
+    assert 0.9 < likeness < 1 and (which, number) == (4, len(TRAIN)) and 0.5 < judging.nearest(tct.encode(codec.dump_json(ours[3])), judging.make_index(ids))[0] < 0.8
+    assert found['nearest'] == 1 and 0 < found['self'] <= 1
+    assert found['sizes']['jobs'] == [1, 1, pytest.approx(26), pytest.approx(10.6)] and found['sizes']['steps'][3] == pytest.approx(21.2)
     assert judging.originality([workflow(50)], ids, judging.make_index(ids), 1, lambda *_: None)[0]['self'] is None
 
 
@@ -419,26 +422,21 @@ def test_completions_are_scored_against_the_steps_that_were_cut_off():
 
 
 def test_a_model_that_knows_the_answers_is_told_that_it_does(monkeypatch):
-    """Writes the true rest for the first task, a right step but too much for the second, the right action for the third, by the true scorer."""
+    """The model writes the true rest; a right step but one too many; another version; the wrong kind; the true rest, closed by the budget."""
     first, then = {'run': 'make'}, [{'uses': 'a/b@v1', 'with': {'x': 'y'}}, {'run': 'make test'}]
-    tasks = cut([workflow(i, a=job(steps=[first, *then])) for i in range(40)], 40)
-    tasks = [t for t in tasks if len(t[4]) == 2][:4]
-    answers = [then, [*then, first], [{'uses': 'a/b@v2'}], [{'run': 'make test'}]]
+    tasks = [t for t in cut([workflow(i, a=job(steps=[first, *then])) for i in range(40)], 40) if t[4] == then][:5]
+    answers = [then, [*then, first], [{'uses': 'a/b@v2'}], [{'run': 'make test'}], then]
 
     def knows(model, prompts, *_, until, **__):
-        for i, (ids, texts) in enumerate(prompts):
-            tokens = list(ids)
-            for token in codec.encode_symbols(codec.linearise({'x': answers[i]})[3:-1] + codec.CLOSE):
-                tokens.append(token)
-                if until(i, token):
-                    break
-            assert token == tokens[-1] and codec.vocab().bytes[token].endswith(codec.CLOSE.encode())
-            yield i, tokens, 'until', 0
+        for i, (ids, _) in enumerate(prompts):
+            more = codec.encode_symbols(codec.linearise({'x': answers[i]})[3:-1])  # the steps and the end of their list
+            assert [until(i, token) for token in more] == [False] * (len(more) - 1) + [True]
+            yield i, ids + more, 'budget' if i == 4 else 'until', 0
     monkeypatch.setattr('eval.generate', knows)
-    result = complete(None, tasks, [workflow(0, a=job(steps=[first, first, first])), workflow(1, a=job(steps=[{'run': 'x'}, *then]))])
-    assert result['cuts'] == result['uses'] == 4
-    assert result['model'] == {'exact': 2, 'action': 3, 'kind': 3, 'job': 1}
-    assert result['most frequent'] == result['most frequent after the same step'] == {'exact': 0, 'action': 0, 'kind': 0, 'job': 0}
+    result = complete(None, tasks, [workflow(0, a=job(steps=[{'run': 'x'}] * 4)), workflow(1, a=job(steps=[first, *then]))])
+    assert result == {'cuts': 5, 'uses': 5, 'model': {'exact': 3, 'action': 4, 'kind': 4, 'job': 1},
+                      'most frequent': {'exact': 0, 'action': 0, 'kind': 0, 'job': 0},
+                      'most frequent after the same step': {'exact': 5, 'action': 5, 'kind': 5, 'job': 5}}
 
 
 def test_evaluating_a_run_writes_a_page_and_comparing_runs_reads_it(run, script):
@@ -487,8 +485,9 @@ def test_the_samples_of_sample_py_are_judged_as_they_were_written(run, script):
         assert sum(result['samples']['finish'].values()) == 3 and 'copies' not in result and 'likelihood' not in result
 
 
-def test_a_linters_verdict_is_its_exit_code(tmp_path, monkeypatch):
-    """Findings and failures apart: what a linter cannot read it has not found fault with. With linters that only look for a word."""
+@pytest.fixture
+def linters(tmp_path, monkeypatch):
+    """Linters that only look for a word."""
     for name, findings in (('actionlint', 1), ('zizmor', 13)):
         (tmp_path / name).write_text(f'''#!/bin/sh
             for file; do :; done
@@ -498,8 +497,27 @@ def test_a_linters_verdict_is_its_exit_code(tmp_path, monkeypatch):
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
     monkeypatch.setattr(sys, 'executable', str(tmp_path / 'python'))
+
+
+def test_a_linters_verdict_is_its_exit_code(linters, monkeypatch):
+    """Findings and failures apart: what a linter cannot read it has not found fault with."""
     found = judging.lint(['good', 'bad', 'odd', 'bad', 'bad', 'good', 'odd'], lambda *_: None)
     assert found == {name: {'version': f'{name} 0.1', 'findings': 3, 'failed': 2} for name in ('zizmor', 'actionlint')}
     monkeypatch.setenv('PATH', '')
     monkeypatch.setattr(sys, 'executable', '/nowhere/python')
     assert judging.lint(['good'], lambda *_: None) == {}
+
+
+def test_ends_and_linters_are_reported_for_samples_of_others(run, script, tmp_path, linters):
+    fits = [tct.encode(codec.dump_json({**workflow(), 'name': name})) for name in ('bad', 'odd', 'odd 2')]
+    broken = codec.encode_symbols(codec.linearise({'on': 'push', 'jobs': {}}))
+    rows = [*zip(fits, ('stop', 'budget', 'stop')), (broken, 'stop'), (fits[0][:-1], 'cut')]
+    (tmp_path / 's.jsonl').write_text(''.join(json.dumps({'tokens': tokens, 'finish': finish}) + '\n' for tokens, finish in rows))
+    code, out, err = script('eval.py', f'--out_dir={run}', f'--data_dir={run}', f'--samples={tmp_path}/s.jsonl', '--lint=True')
+    assert code == 0, err
+    result, page = json.loads(out.splitlines()[-1]), (run / 'judged.md').read_text()
+    assert result['samples']['finish'] == {'stop': 3, 'budget': 1, 'cut': 1} and result['samples']['stop_and_fit'] == 2
+    assert '| finished by itself | 3 | - |' in page and '| finished by itself and fits | 2 | - |' in page
+    assert result['lint'] == {group: {'n': 3, **{name: {'version': f'{name} 0.1', 'findings': n, 'failed': m} for name in ('zizmor', 'actionlint')}}
+                              for group, n, m in (('samples', 1, 2), ('real', 0, 0))}
+    assert '| zizmor: has findings | 33.3% [' in page and '| zizmor: cannot read it | 66.7% [' in page and '| zizmor | zizmor 0.1 |' in page
