@@ -14,6 +14,7 @@ Every rate stands beside the same rate for real validation workflows, by the sam
 """
 
 import collections
+import importlib.util
 import json
 import math
 import os
@@ -28,7 +29,8 @@ import torch
 import tct_github_workflow as tct
 from config import configure
 from data import packing
-from data.judge import RUNGS, action, distance, features, judge, ladder, lint as run_linters, make_index, originality, shares, wilson
+from data.judge import RUNGS, action, distance, features, judge, ladder, lint as run_linters, make_index, originality, shares
+from data.report import code, picture, progress, rate, table, write
 from data.sources import read_input
 from sample import fail, generate, load
 from tct_github_workflow import codec
@@ -143,9 +145,9 @@ def complete(model, tasks, train):
     best = lambda counter: json.loads(counter.most_common(1)[0][0]) if counter else None
     step, rest = best(steps_after[None]), best(rests_after[None])
     for i, task in enumerate(tasks):
-        before = say(task[3][-1])
+        before = say(task[3][-1]) if say(task[3][-1]) in steps_after else None
         guesses['most frequent'][i] = step, rest
-        guesses['most frequent after the same step'][i] = (best(steps_after[before]), best(rests_after[before])) if before in steps_after else (step, rest)
+        guesses['most frequent after the same step'][i] = best(steps_after[before]), best(rests_after[before])
     result = {'cuts': len(tasks), 'uses': sum('uses' in task[4][0] for task in tasks)}
     for who, guessed in guesses.items():
         pairs = [(*guessed[i], task[4]) for i, task in enumerate(tasks)]
@@ -154,61 +156,6 @@ def complete(model, tasks, train):
                        'kind': sum(('uses' in (step or {})) == ('uses' in true[0]) for step, _, true in pairs),
                        'job': sum(rest == true for _, rest, true in pairs)}
     return result
-
-
-# -----------------------------------------------------------------------------
-# output
-
-
-def progress(what, done, total, began={}, shown=[_began]):
-    """One line with rate and time left, rewritten on a terminal; elsewhere one every 20 s. began: when each work began; shown: the last line."""
-    tty, now = sys.stderr.isatty(), time.perf_counter()
-    spent = now - began.setdefault(what, shown[0])
-    if tty or done == total or now - shown[0] > 20:
-        shown[0] = now
-        text = f'{what}: {done:,} of {total:,}, {done / spent:,.1f}/s, {spent * (total - done) / max(done, 1):.0f} s left'
-        print('\r' + text.ljust(78) if tty else text, end='' if tty and done < total else '\n', file=sys.stderr, flush=True)
-
-
-def rate(k, n):
-    low, high = wilson(k, n)
-    return f'{k / n:.1%} [{100 * low:.1f}, {100 * high:.1f}]' if n else '-'
-
-
-def table(head, *rows):
-    lines = [' | '.join(str(cell).replace('|', '\\|').replace('\n', ' ') for cell in row) for row in [head, ['---'] * len(head), *rows]]
-    return '\n'.join(f'| {line} |' for line in lines) + '\n'
-
-
-def write(path, text):
-    with open(path + '.tmp', 'w', encoding='utf-8') as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(path + '.tmp', path)
-
-
-def code(text, width):
-    """text as code in a cell of a table, so that nothing in it is markup."""
-    return f"`{text[:width].replace('`', chr(39))}{'...' * (len(text) > width)}`"
-
-
-def picture(path, ours, real):
-    """The most frequent values of each feature in real validation workflows and the sum of all others, and beside them ours."""
-    figure, axes = plt.subplots(3, 2, figsize=(10, 12))
-    for ax, feature in zip(axes.flat, real[0]):
-        p, q = shares(real, feature), shares(ours, feature)
-        values = list(p)[:8]
-        names = [v if len(v) < 28 else v[:25] + '...' for v in values] + ['all others']
-        for label, share, offset, color in (('real (validation)', p, -0.2, '0.6'), ('samples', q, 0.2, 'tab:blue')):
-            bars = [share.get(v, 0) for v in values]
-            ax.barh(np.arange(len(names)) + offset, [100 * b for b in [*bars, sum(share.values()) - sum(bars)]], 0.4, label=label, color=color)
-        ax.set_yticks(range(len(names)), [n.replace('$', r'\$') for n in names], fontsize=9)  # a $ would begin a formula
-        ax.invert_yaxis()
-        ax.set(title=f'{feature}: distance {distance(p, q):.2f}', xlabel='share (%)')
-    figure.legend(*ax.get_legend_handles_labels(), loc='upper center', ncols=2)
-    figure.tight_layout(rect=(0, 0, 1, 0.97))
-    figure.savefig(path, dpi=110)
 
 
 def headline(r):
@@ -231,7 +178,8 @@ def headline(r):
     if 'completion' in r:
         c = r['completion']
         rows += [(text, *(rate(c[who][k], c[of]) for who in ('model', 'most frequent after the same step'))) for k, of, text in (
-            ('exact', 'cuts', 'next step exactly right'), ('action', 'uses', 'next step, the right action'), ('job', 'cuts', 'rest of the job exactly right'))]
+            ('exact', 'cuts', 'next step exactly right'), ('action', 'uses', 'next step, the right action'),
+            ('job', 'cuts', 'rest of the job exactly right'))]
     return rows
 
 
@@ -263,11 +211,7 @@ if __name__ == '__main__':
         raise SystemExit(0)
     if min(num_samples, batch_size) < 1 or min(max_new_tokens, max_cut_tokens) < 32 or min(num_cuts, temperature, seed) < 0:
         fail('num_samples and batch_size must be at least 1, max_new_tokens and max_cut_tokens 32, num_cuts, temperature and seed 0.')
-    try:
-        import matplotlib
-        matplotlib.use('Agg')
-        import matplotlib.pyplot as plt
-    except ImportError:
+    if importlib.util.find_spec('matplotlib') is None:
         fail('the pictures need matplotlib: pip install matplotlib')
 
     # what to judge: a model and its samples, or workflows from anywhere
@@ -314,8 +258,8 @@ if __name__ == '__main__':
     page = []
     if model:
         r = results['likelihood']
-        page += ['## Likelihood\n', f'All {r["documents"]:,} validation workflows, {r["bytes"]:,} bytes of minified JSON; each token is predicted once, '
-                 'with as much context as fits. Only bits per byte compare across tokenizers.\n',
+        page += ['## Likelihood\n', f'All {r["documents"]:,} validation workflows, {r["bytes"]:,} bytes of minified JSON; each token is predicted '
+                 'once, with as much context as fits. Only bits per byte compare across tokenizers.\n',
                  table(['tokens in the workflow', 'workflows', 'tokens', 'nats/token', 'perplexity', 'bits/byte'],
                        *([k, f"{x['documents']:,}", f"{x['tokens']:,}", f"{x['nats_per_token']:.3f}", f"{x['perplexity']:.1f}",
                           f"{x['bits_per_byte']:.3f}"] for k, x in [*r['by_length'].items(), ('all', r)])),
@@ -330,16 +274,16 @@ if __name__ == '__main__':
         results[name] = {'n': len(rows), 'rungs': rungs, 'finish': dict(collections.Counter(row[1] for row in rows)), 'reasons': reasons,
                          'stop_and_fit': sum(row[1] == 'stop' and row[3][0] > 2 for row in rows),
                          'refused': sum(row[2] for row in rows) / max(1, sum(len(row[0] or ()) for row in rows))}
-    of_known_end = [name for name in found if {'real', 'given'}.isdisjoint(results[name]['finish'])]
+    unknown_end = [name for name in found if results[name]['finish'].keys() & {'real', 'given'}]
     page += ['## Validity\n', 'Each rung counts what climbed those before it too. The validation set holds what prepare.py found valid, of '
              + ', '.join(f'{n / max(1, n + sum(m["skipped"].values()) - m["skipped"].get("exact duplicate", 0)):.1%}' for m in metas.values()
                          for n in [m['train']['documents'] + m['val']['documents']]) + ' of the files that it read.'
              + f' Sampled at temperature {temperature}, {max_new_tokens} tokens at most.' * bool(model) + '\n',
              table(['', *(f'{name} ({results[name]["n"]:,})' for name in found)],
-                   *([rung, *(rate(r['rungs'][i], r['n']) for r in map(results.get, found))] for i, rung in enumerate(RUNGS)),
-                   *([text, *(results[name]['finish'].get(k, 0) if name in of_known_end else '-' for name in found)] for k, text in (
+                   *([rung, *(rate(results[name]['rungs'][i], results[name]['n']) for name in found)] for i, rung in enumerate(RUNGS)),
+                   *([text, *('-' if name in unknown_end else results[name]['finish'].get(k, 0) for name in found)] for k, text in (
                        ('stop', 'finished by itself'), ('budget', 'closed at the budget'), ('cut', 'cut off at the budget'))),
-                   ['finished by itself and fits', *(results[name]['stop_and_fit'] if name in of_known_end else '-' for name in found)],
+                   ['finished by itself and fits', *('-' if name in unknown_end else results[name]['stop_and_fit'] for name in found)],
                    *([['draws that the matcher refused', f"{results['samples']['refused']:.2%}", '-', '-']] if model else []))]
     for name in found:
         if reasons := list(results[name]['reasons'].items()):
@@ -355,32 +299,36 @@ if __name__ == '__main__':
         a, most_alike = originality(ours, train, index, few, progress)
         b, _ = originality(real, train, index, few, progress)
         results['copies'] = {'samples': a, 'real': b}
-        page += ['## Not copied, not collapsed\n', 'Of what fits the schema. Likeness: Jaccard similarity of the sets of runs of 3 tokens. The real workflows '
-                 'are of other projects than the training set.\n',
-                 table(['', 'samples', 'real'], *([text, *(rate(x[k], x['n']) for x in (a, b))] for k, text in (
-                     ('exact', 'copies of a training workflow'), ('over_0.8', 'likeness to one over 0.8'), ('distinct', 'distinct'))),
-                     *([text, *('-' if x[k] is None else f'{x[k]:.2f}' for x in (a, b))] for k, text in (
-                         ('nearest', 'likeness to the nearest training workflow, median'), ('self', f'likeness to the nearest of {few} of their own, median'))),
-                     *([f'{k}: 10%, median, 90%; mean', *('{:.0f}, {:.0f}, {:.0f}; {:.1f}'.format(*x['sizes'][k]) for x in (a, b))] for k in a['sizes']))]
+        page += ['## Not copied, not collapsed\n', 'Of what fits the schema. Likeness: Jaccard similarity of the sets of runs of 3 tokens. The '
+                 'real workflows are of other projects than the training set.\n',
+                 table(['', 'samples', 'real'],
+                       *([text, *(rate(x[k], x['n']) for x in (a, b))] for k, text in (
+                           ('exact', 'copies of a training workflow'), ('over_0.8', 'likeness to one over 0.8'), ('distinct', 'distinct'))),
+                       *([text, *('-' if x[k] is None else f'{x[k]:.2f}' for x in (a, b))] for k, text in (
+                           ('nearest', 'likeness to the nearest training workflow, median'),
+                           ('self', f'likeness to the nearest of {few} of their own, median'))),
+                       *([f'{k}: 10%, median, 90%; mean', *('{:.0f}, {:.0f}, {:.0f}; {:.1f}'.format(*x['sizes'][k]) for x in (a, b))]
+                         for k in a['sizes']))]
         if most_alike:
-            page.append(f'The most alike pair that is no copy (likeness {most_alike[0]:.2f}) is shown in {os.path.basename(stem)}_nearest.md, apart: '
-                        'the training workflow is its author\'s, not for publishing.\n')
+            page.append(f'The most alike pair that is no copy (likeness {most_alike[0]:.2f}) is shown in {os.path.basename(stem)}_nearest.md, '
+                        'apart: the training workflow is its author\'s, not for publishing.\n')
 
-        ours_found, real_found, some_found = ([features(w) for w in workflows] for workflows in (ours, real, map(read, some(train))))
-        results['looks'] = {feature: {'samples': distance(shares(ours_found, feature), shares(real_found, feature)),
-                                      'train': distance(shares(some_found, feature), shares(real_found, feature))} for feature in real_found[0]}
+        ours_found, real_found, train_found = ([features(w) for w in workflows] for workflows in (ours, real, map(read, some(train))))
+        results['looks'] = {feature: {name: distance(shares(found_in, feature), shares(real_found, feature))
+                                      for name, found_in in (('samples', ours_found), ('train', train_found))} for feature in real_found[0]}
         looks = 'judged.png' if samples else 'looks.png'
-        page += ['## Looks like the real thing\n', 'Total variation distance from the validation set: 0 is the same, 1 has nothing in common. Beside it '
-                 'that of as many training workflows: the floor. Keys count together with the key of the object that they are in; keys per object are '
-                 'how many an object has.\n',
-                 table(['distance of', 'samples', 'training workflows'], *([k, f"{x['samples']:.2f}", f"{x['train']:.2f}"] for k, x in results['looks'].items())),
+        page += ['## Looks like the real thing\n', 'Total variation distance from the validation set: 0 is the same, 1 has nothing in common. Beside '
+                 'it that of as many training workflows: the floor. Keys count together with the key of the object that they are in; keys per '
+                 'object are how many an object has.\n',
+                 table(['distance of', 'samples', 'training workflows'],
+                       *([k, *(f'{d:.2f}' for d in x.values())] for k, x in results['looks'].items())),
                  f'![samples beside real workflows]({looks})\n']
 
     if model and (tasks := cut(real, num_cuts)):
         c = results['completion'] = complete(model, tasks, map(read, train))
-        page += ['## Useful: the next step\n', f'{c["cuts"]} validation workflows, each cut at a random step of a random job. The model writes on, greedily, '
-                 f'constrained, at most {max_cut_tokens} tokens. In {c["uses"]} the next step is an action. (GH-WCOM, arXiv 2308.16774, reports up to '
-                 '34.23% exact predictions, on other data, with paths, URLs and versions abstracted away: not the same task.)\n',
+        page += ['## Useful: the next step\n', f'{c["cuts"]} validation workflows, each cut at a random step of a random job. The model writes on, '
+                 f'greedily, constrained, at most {max_cut_tokens} tokens. In {c["uses"]} the next step is an action. (GH-WCOM, arXiv 2308.16774, '
+                 'reports up to 34.23% exact predictions, on other data, with paths, URLs and versions abstracted away: not the same task.)\n',
                  table(['', *list(c)[2:]], *([text, *(rate(c[w][k], c[of]) for w in list(c)[2:])] for k, of, text in (
                      ('exact', 'cuts', 'next step exactly'), ('action', 'uses', 'same action, version aside'),
                      ('kind', 'cuts', 'same kind (action or script)'), ('job', 'cuts', 'rest of the job exactly'))))]

@@ -286,7 +286,8 @@ def test_structure_and_string_content_are_told_apart():
     by_content = {name: codec.encode_symbols(text) for name, text in what.items()}
     document = [id for ids in by_content.values() for id in ids]
     found = likelihood(model, [document], [1])['by_content']
-    symbols = {name: [sum(c in codec.SYMBOLS for c in codec.vocab().bytes[id].decode()) for id in ids] for name, ids in by_content.items()}
+    symbols = {name: [sum(c in codec.SYMBOLS for c in codec.vocab().bytes[id].decode()) for id in ids]
+               for name, ids in by_content.items()}
     assert all(symbols['structure only']) and not any(symbols['string content only']) and len(by_content['both']) == 1, symbols
     assert {name: x['tokens'] for name, x in found.items()} == {name: len(ids) for name, ids in by_content.items()}
 
@@ -294,7 +295,8 @@ def test_structure_and_string_content_are_told_apart():
 W = workflow(9)
 INVALID = {  # the schema's keyword that refuses it (const stands beside a $ref only, where it counts for nothing): a workflow
     'required': {'on': 'push'}, 'enum': {**W, 'on': 'pushh'}, 'additionalProperties': {**W, 'jbos': {}}, 'type': {**W, 'name': 3},
-    'minItems': workflow(0, a={'runs-on': 'x', 'steps': []}), 'minProperties': {**W, 'jobs': {}}, 'minLength': {**W, 'on': {'push': {'branches': ['']}}},
+    'minItems': workflow(0, a={'runs-on': 'x', 'steps': []}), 'minProperties': {**W, 'jobs': {}},
+    'minLength': {**W, 'on': {'push': {'branches': ['']}}},
     'pattern': workflow(0, a={'uses': 'here'}), 'patternProperties': workflow(0, **{'9a': job()}), 'dependencies': workflow(0, a=job(steps=[
         {'uses': 'a/b@v1', 'shell': 'sh'}])), 'oneOf': workflow(0, a=job(steps=[{'uses': 'a/b@v1', 'run': 'x'}])),
     'anyOf': workflow(0, a=job(**{'if': ['x']})), 'not, in allOf': {**W, 'on': {'push': {'tags': ['a'], 'tags-ignore': ['b']}}}}
@@ -322,12 +324,12 @@ DEFECTS = {  # file name: (text, rungs climbed)
     'e.yml': ('on: push\n', 2), 'f.json': (json.dumps({**workflow(), 'on': 'pushh'}), 2),
     'g.json': (json.dumps({**workflow(), 'jbos': {}}), 2), 'h.json': (json.dumps(workflow(0, a={'runs-on': 'x', 'steps': []})), 2),
     'i.json': (json.dumps(workflow(0, a=job(**{'timeout-minutes': 'x y'}))), 2),
-    'j.json': (json.dumps(workflow(1, a=job(needs='b'))), 3), 'k.json': (json.dumps(workflow(1, a=job(needs=['b']), b=job(needs='a'))), 3),
+    'j.json': (json.dumps(workflow(1, a=job(needs='b'))), 3), 'k.json': (json.dumps(workflow(1, a=job(needs=['b']), b=job(needs='a'), c=job())), 3),
     'l.json': (json.dumps(workflow(1, a=job(steps=[{'run': 'x', 'id': 's'}, {'run': 'y', 'id': 'S'}]))), 3),
     'm.json': (json.dumps(workflow(1, a=job(steps=[{'run': 'echo ${{ steps.nope.outputs.x }}'}]))), 3),
     'n.json': (json.dumps(workflow(1, a=job(**{'if': "needs['b'].result == 'steps.q'"}))), 3),
     'o.json': (json.dumps(workflow(1, a=job(steps=[{'run': 'x', 'id': 's'}, {'run': "${{ steps.S.outputs.x && 'steps.none' }}"}]),
-                                   b=job(needs='a', **{'if': 'needs.a.outputs.x'}))), 4),
+                                   B=job(needs='a', **{'if': 'needs.A.outputs.x'}), c=job(needs=['B'], env={'x': '${{ needs.B.result }}'}))), 4),
     'p.json': (json.dumps(TRAIN[0]), 4), 'q.json': (json.dumps(TRAIN[1], indent=2), 4), 'r.yml': (tct.json_to_yaml(codec.dump_json(TRAIN[1])), 4),
     's.json': (json.dumps(workflow(55)), 4), 't.json': (json.dumps(workflow(55)), 4)}
 
@@ -375,7 +377,8 @@ def test_originality_counts_copies_distinct_ones_and_sizes():
     ids = [tct.encode(codec.dump_json(w)) for w in [*TRAIN, long]]
     found, (likeness, which, number) = judging.originality(ours, ids, judging.make_index(ids), 5, lambda *_: None)
     assert [found[k] for k in ('n', 'exact', 'over_0.8', 'distinct')] == [5, 3, 4, 4]
-    assert 0.9 < likeness < 1 and (which, number) == (4, len(TRAIN)) and 0.5 < judging.nearest(tct.encode(codec.dump_json(ours[3])), judging.make_index(ids))[0] < 0.8
+    assert 0.9 < likeness < 1 and (which, number) == (4, len(TRAIN))
+    assert 0.5 < judging.nearest(tct.encode(codec.dump_json(part)), judging.make_index(ids))[0] < 0.8
     assert found['nearest'] == 1 and 0 < found['self'] <= 1
     assert found['sizes']['jobs'] == [1, 1, pytest.approx(26), pytest.approx(10.6)] and found['sizes']['steps'][3] == pytest.approx(21.2)
     assert judging.originality([workflow(50)], ids, judging.make_index(ids), 1, lambda *_: None)[0]['self'] is None
@@ -393,22 +396,22 @@ def test_features_are_those_of_the_workflow():
     found = judging.features(w)
     assert found['events'] == ['push', 'pull_request'] and found['runners'] == ['ubuntu-latest'] and found['actions'] == ['actions/checkout']
     assert found['step kinds'] == ['uses', 'run']
-    assert sorted(found['keys']) == sorted(['workflow.on', 'workflow.env', 'workflow.jobs', 'on.push', 'on.pull_request', 'push.branches', 'steps[].uses',
-                                            'steps[].run', 'strategy.matrix', *(f'jobs.*.{k}' for k in ('runs-on', 'steps', 'strategy', 'uses', 'with'))])
+    assert sorted(found['keys']) == sorted([
+        'workflow.on', 'workflow.env', 'workflow.jobs', 'on.push', 'on.pull_request', 'push.branches', 'steps[].uses', 'steps[].run',
+        'strategy.matrix', *(f'jobs.*.{k}' for k in ('runs-on', 'steps', 'strategy', 'uses', 'with'))])
     assert sorted(found['keys per object']) == sorted('3 2 1 1 2 3 1 1 1 2 2 2 1'.split())
     assert judging.shares([found, found], 'step kinds') == {'uses': 0.5, 'run': 0.5}
 
 
 def test_a_cut_is_the_beginning_of_the_documents_own_tokens():
-    workflows = [workflow(i, **{f'j{k}': job(steps=[{'uses': 'a/b@v1', 'with': {'x': '\ue000'}}, {'run': 'make\nmake test\n'}] * 3, env={}) for k in range(3)})
-                 for i in range(6)]
+    steps = [{'uses': 'a/b@v1', 'with': {'x': '\ue000'}}, {'run': 'make\nmake test\n'}] * 3
+    workflows = [workflow(i, **{f'j{k}': job(steps=steps, env={}) for k in range(3)}) for i in range(6)]
     tasks = cut(workflows, 5)
     assert len(tasks) == 5 and len({(name, len(before)) for *_, name, before, _ in tasks}) > 2
     documents = [tct.encode(codec.dump_json(w)) for w in workflows]
     for ids, texts, name, before, rest in tasks:
         document = next(d for d in documents if d[:len(ids)] == ids)
         assert texts == [codec.OBJECT.encode()] and codec.token_bytes(document[len(ids):])[0].startswith(texts[0])
-        steps = json.loads(tct.decode(document)[0])['jobs'][name]['steps']
         assert before + rest == steps and before and rest
 
 
@@ -440,7 +443,8 @@ def test_a_model_that_knows_the_answers_is_told_that_it_does(monkeypatch):
 
 
 def test_evaluating_a_run_writes_a_page_and_comparing_runs_reads_it(run, script):
-    code, out, err = script('eval.py', f'--out_dir={run}', '--num_samples=2', '--max_new_tokens=40', '--num_cuts=2', '--max_cut_tokens=40')
+    flags = f'--out_dir={run}', '--num_samples=2', '--max_new_tokens=40', '--num_cuts=2', '--max_cut_tokens=40'
+    code, out, err = script('eval.py', *flags)
     assert code == 0, err
     result = json.loads(out.splitlines()[-1])
     assert result == json.loads((run / 'results.json').read_text())
@@ -449,10 +453,11 @@ def test_evaluating_a_run_writes_a_page_and_comparing_runs_reads_it(run, script)
     page = (run / 'results.md').read_text()
     assert all(title in page for title in ('## Likelihood', '## Validity', '## Not copied', '## Looks', '## Useful', '## To repeat'))
     assert page.index('| bits per byte') < page.index('## Likelihood') and '--num_cuts=2' in page
-    # the numbers follow from the run, whatever the batch size; another set of workflows is not the same measure
-    code, out, err = script('eval.py', f'--out_dir={run}', '--num_samples=2', '--max_new_tokens=40', '--num_cuts=2', '--max_cut_tokens=40', '--batch_size=1')
-    again = json.loads(out.splitlines()[-1])
-    assert code == 0 and {k: v for k, v in again.items() if k not in ('settings', 'facts')} == {k: v for k, v in result.items() if k not in ('settings', 'facts')}
+    # the numbers follow from the run, whatever the batch size
+    code, out, err = script('eval.py', *flags, '--batch_size=1')
+    again, own = json.loads(out.splitlines()[-1]), ('settings', 'facts')
+    assert code == 0 and {k: v for k, v in again.items() if k not in own} == {k: v for k, v in result.items() if k not in own}
+    # measured on other workflows, and in part
     (run / 'other').mkdir()
     again['facts']['val_sha256'] = ['0']
     del again['completion']
@@ -461,12 +466,14 @@ def test_evaluating_a_run_writes_a_page_and_comparing_runs_reads_it(run, script)
     compared = (run / 'compared.md').read_text()
     assert code == 0 and compared.split('\n\n', 1)[1] in out and 'Not the same validation workflows' in compared
     bits = f"{result['likelihood']['bits_per_byte']:.3f}"
-    assert f'| bits per byte of minified JSON | {bits} | {bits} |' in compared and '| rest of the job exactly right | 0.0% [0.0, 65.8] | - |' in compared
+    assert f'| bits per byte of minified JSON | {bits} | {bits} |' in compared
+    assert '| rest of the job exactly right | 0.0% [0.0, 65.8] | - |' in compared
 
 
 @pytest.mark.parametrize('flag, says', [('--compare=nowhere', 'Run python eval.py'), ('--num_samples=0', 'at least 1'), ('--seed=-1', 'seed 0'),
-                                        ('--device=nonsense', '--device=nonsense'), ('--data_dir=nowhere', 'Run prepare.py'), ('--out_dir=nowhere', 'Train a model'),
-                                        ('--samples=nowhere', 'No such file'), ('--samples=empty', 'no workflow'), ('--samples=bad.jsonl', 'bad.jsonl: ')])
+                                        ('--device=nonsense', '--device=nonsense'), ('--data_dir=nowhere', 'Run prepare.py'),
+                                        ('--out_dir=nowhere', 'Train a model'), ('--samples=nowhere', 'No such file'),
+                                        ('--samples=empty', 'no workflow'), ('--samples=bad.jsonl', 'bad.jsonl: ')])
 def test_a_users_mistake_ends_eval_in_one_line(run, script, tmp_path, monkeypatch, flag, says):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'bad.jsonl').write_text('{"tokens": [1, 2]}\n{"tok\n')
