@@ -345,9 +345,9 @@ if __name__ == '__main__':
                         **{f'{split}_sha256': [m[split]['sha256'] for m in metas.values()] for split in ('train', 'val')},
                         'tokenizer_hash': tct.tokenizer_hash(), 'schema_hash': tct.schema_hash(), 'seed': seed, 'temperature': temperature,
                         'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__,
-                        **{tool: results['lint']['real'][tool]['version'] for tool in tools}, 'device': str(device),
+                        **{tool: results['lint']['real'][tool]['version'] for tool in tools}, 'device': str(device) if model else None,
                         'seconds': round(time.perf_counter() - _began)}
-    page += ['## To repeat it\n', table(['fact', 'value'], *((k, ', '.join(v) if isinstance(v, list) else v) for k, v in results['facts'].items()))]
+    page += ['## To repeat it\n', table(['fact', 'value'], *((k, ', '.join(v) if isinstance(v, list) else v) for k, v in results['facts'].items() if v is not None))]
     summary = table(['measure', 'value', 'real workflows, or the better baseline'], *headline(results))
     os.makedirs(out_dir, exist_ok=True)
     if ours:
