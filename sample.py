@@ -70,7 +70,10 @@ def load(out_dir, device):
         fail(f'{path} cannot be read: {type(e).__name__}: {e}'.splitlines()[0])
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    return model.eval().to(device), checkpoint, path, device
+    try:
+        return model.eval().to(device), checkpoint, path, device
+    except (RuntimeError, AssertionError) as e:  # no such device, or no room on it
+        fail(f'--device={device}: {str(e).splitlines()[0]}')
 
 
 # -----------------------------------------------------------------------------

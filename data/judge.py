@@ -3,11 +3,17 @@
     judge(data=b'on: push\n...')    (rungs of RUNGS climbed, why not further, workflow or None)
     features(workflow)              its events, runners, actions, keys and kinds of steps
     nearest(ids, make_index(docs))  the most similar document, among any number of them
+    lint(texts)                     what zizmor and actionlint say, where they are installed
 """
 import collections
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 
 import numpy as np
 
@@ -81,7 +87,7 @@ def ladder(judged):
     for _, reason, _ in judged:
         if reason:
             general = in_general(reason) if reason.startswith(('$', 'line ')) else reason.split(': ')[0]
-            general = re.sub(r"'[^']*'|\d+", '...', general)
+            general = re.sub(r"'[^']*'|(?<![\w-])\d+", '...', general)
             n, example = reasons.get(general, (0, reason))
             reasons[general] = n + 1, example
     return [sum(rungs > i for rungs, *_ in judged) for i in range(len(RUNGS))], dict(sorted(reasons.items(), key=lambda r: -r[1][0]))
@@ -94,28 +100,30 @@ def action(step):
 def features(workflow):
     """What a workflow is made of: {feature: list of strings}."""
     events = workflow['on']
-    found = {'events': [events] if isinstance(events, str) else list(events), 'runners': [], 'actions': [], 'step kinds': [], 'keys': []}
+    found = {'events': [events] if isinstance(events, str) else list(events), 'runners': [], 'actions': [], 'step kinds': [], 'keys': [],
+             'keys per object': []}
     for job in workflow['jobs'].values():
         if 'runs-on' in job:
             found['runners'].append(job['runs-on'] if isinstance(job['runs-on'], str) else json.dumps(job['runs-on']))
         for step in job.get('steps', []):
             found['actions'] += [action(step)] if 'uses' in step else []
             found['step kinds'].append(' + '.join(sorted(step)))
-    todo = [('', workflow)]  # keys, each with the key that its object stands under; names that authors choose are left out
+    todo = [('workflow', workflow)]  # keys, each with the key that its object stands under; names that authors choose are left out
     while todo:
         key, value = todo.pop()
         if isinstance(value, dict):
-            free = key in ('jobs', 'env', 'with', 'secrets', 'outputs', 'inputs', 'matrix', 'services')
+            free = key in ('jobs', 'env', 'with', 'secrets', 'outputs', 'inputs', 'services') or key.startswith('matrix')
             found['keys'] += [] if free else [f'{key}.{k}' for k in value]
-            todo += [('*' if free else k, v) for k, v in value.items()]
+            found['keys per object'].append(str(len(value)))
+            todo += [(f'{key}.*' if free else k, v) for k, v in value.items()]
         elif isinstance(value, list):
             todo += [(key + '[]', v) for v in value]
     return found
 
 
-def shares(workflows, feature):
-    """{value: share of all values of this feature}, the most frequent first."""
-    counts = collections.Counter(value for w in workflows for value in features(w)[feature])
+def shares(found, feature):
+    """{value: share of all values of this feature} in a list of features(), the most frequent first."""
+    counts = collections.Counter(value for f in found for value in f[feature])
     return {value: n / counts.total() for value, n in counts.most_common()}
 
 
@@ -155,3 +163,48 @@ def nearest(ids, index, but=None):
     if but is not None:
         likeness[but] = -1
     return float(likeness.max()), int(likeness.argmax())
+
+
+def originality(workflows, train, index, few, progress):
+    """({figure: value}, the sample most like a training document without being one: (likeness, its number, the document's)) of workflows.
+
+    train: ids of the training documents; index: make_index(train). few: so many of the workflows, drawn at random, are compared with
+    one another, since the nearest among many is nearer than the nearest among few.
+    """
+    known, ids, near = {np.asarray(d, np.uint16).tobytes() for d in train}, [], []
+    for workflow in workflows:
+        ids.append(tct.encode(codec.dump_json(workflow)))
+        near.append(nearest(ids[-1], index))
+        progress('likeness', len(ids), len(workflows))
+    copy = [np.array(d, np.uint16).tobytes() in known for d in ids]
+    drawn = [ids[i] for i in np.random.default_rng(0).permutation(len(ids))[:few]]
+    own = make_index(drawn)
+    sizes = {'tokens': [len(d) for d in ids], 'jobs': [len(w['jobs']) for w in workflows],
+             'steps': [sum(len(job.get('steps', [])) for job in w['jobs'].values()) for w in workflows]}
+    return {'n': len(ids), 'exact': sum(copy), 'over_0.8': sum(likeness > 0.8 for likeness, _ in near), 'distinct': len(set(map(tuple, ids))),
+            'nearest': float(np.median([likeness for likeness, _ in near])),
+            'self': float(np.median([nearest(d, own, but=i)[0] for i, d in enumerate(drawn)])) if few > 1 else None,
+            'sizes': {k: [*np.percentile(v, (10, 50, 90)).tolist(), float(np.mean(v))] for k, v in sizes.items()}
+            }, max(((likeness, i, number) for i, (likeness, number) in enumerate(near) if not copy[i]), default=None)
+
+
+# ---- what others say: flags; exit codes that mean findings, where any other but 0 means that it could not do its work
+LINTERS = {'zizmor': (['--offline', '--no-progress', '--quiet'], range(10, 15)), 'actionlint': ([], [1])}
+
+
+def lint(texts, progress):
+    """{linter: {'version', 'findings', 'failed'}}: in how many of these YAML texts it finds fault, and how many it cannot read."""
+    found, path = {}, os.pathsep.join([os.path.dirname(sys.executable), os.environ.get('PATH', '')])
+    for name, (flags, codes) in LINTERS.items():
+        if program := shutil.which(name, path=path):
+            version = subprocess.run([program, '--version'], capture_output=True, text=True).stdout.split('\n')[0]
+            ends = []
+            with tempfile.TemporaryDirectory() as folder:
+                for i, text in enumerate(texts):
+                    file = os.path.join(folder, 'workflow.yml')
+                    with open(file, 'w', encoding='utf-8') as f:
+                        f.write(text)
+                    ends.append(subprocess.run([program, *flags, file], cwd=folder, capture_output=True).returncode)
+                    progress(name, i + 1, len(texts))
+            found[name] = {'version': version, 'findings': sum(e in codes for e in ends), 'failed': sum(e != 0 and e not in codes for e in ends)}
+    return found
