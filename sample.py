@@ -17,6 +17,7 @@ Keys and values stay as they were given; comments are lost. JSON that is a whole
 """
 
 import functools
+import gc
 import json
 import os
 import re
@@ -28,7 +29,7 @@ import torch
 
 import tct_github_workflow as tct
 from config import configure
-from data.packing import STRIDE
+from data.packing import STRIDE as _STRIDE  # the underscore keeps it from being a setting
 from data.start import read_start
 from model import GPT, GPTConfig
 from tct_github_workflow import codec
@@ -139,11 +140,11 @@ def generate(model, prompts, max_new_tokens=1024, temperature=1.0, top_k=0, top_
     rows, waiting = [new_row(i) for i in order[:batch_size]], order[:batch_size - 1:-1]
     cache = model.new_cache(len(rows), min(block_size, max(len(ids) for ids, _ in prompts) + 1 + max_new_tokens))
     while rows:
-        # feed what each row has not read yet; a full window starts again, half full, at a multiple of STRIDE
+        # feed what each row has not read yet; a full window starts again, half full, at a multiple of _STRIDE
         for b, row in enumerate(rows):
             if int(cache.length[b]) + len(row['pending']) > block_size:
-                begin = -(-(len(row['tokens']) - block_size // 2) // STRIDE) * STRIDE
-                row['pending'] = [min(begin // STRIDE, vocab_size - 1)] + row['tokens'][begin:]
+                begin = -(-(len(row['tokens']) - block_size // 2) // _STRIDE) * _STRIDE
+                row['pending'] = [min(begin // _STRIDE, vocab_size - 1)] + row['tokens'][begin:]
                 cache.length[b] = 0
         logits = torch.empty(len(rows), vocab_size, device=cache.k.device)
         long, short = ([b for b, row in enumerate(rows) if (len(row['pending']) > 1) == several] for several in (True, False))
@@ -256,6 +257,7 @@ if __name__ == '__main__':
             fail(f'--start: {e}' + ('' if '\n' in start or ':' in start else f' (and there is no file {start!r})'))
     model, checkpoint, path, device = load(out_dir, device)
     print(f'{path}: step {checkpoint["iter_num"]}, {sum(p.numel() for p in model.parameters()):,} parameters, on {device}')
+    gc.freeze()  # what is loaded by now stays: without it the collector looks through it again and again, 30 ms each time
     if constrained and (need := tct.Matcher(prompt[0]).min_tokens() + sum(map(len, prompt[1][:1]))) > max_new_tokens:
         fail(f'max_new_tokens={max_new_tokens} may be too few to complete a workflow from here: allow {need}.')
 

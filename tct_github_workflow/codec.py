@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import re
 from collections import namedtuple
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ SYMBOLS = [chr(c) for c in range(ord(ESC), ord(LAST) + 1)]
 TEXT_BYTES = [b for b in range(256) if b not in (0xC0, 0xC1, 0xEE) and b < 0xF5]
 _OPEN, _TEXT, _SHUT = f"[{OBJECT}-{KEY[KEYS[-1]]}]", f"[^{OBJECT}-{LAST}\n]", f"(?:\n|[{END}-{LAST}]+)"
 PIECES = f"{_OPEN}+{_TEXT}*{_SHUT}?|{_TEXT}+{_SHUT}?|{_SHUT}"      # never empty: tiktoken panics on an empty piece
-NUMBER_RE = re.compile(r"-?(?:0|[1-9][0-9]{0,%d})|-?(?:0|[1-9][0-9]{0,16})\.[0-9]+|-?[1-9](?:\.[0-9]+)?e-[0-9]{2,3}" % (MAX_DIGITS - 1))
+NUMBER_RE = re.compile(r"-?(?:0|[1-9][0-9]{0,%d})|-?(?:0|[1-9][0-9]{0,16})\.[0-9]+|-?[1-9](?:\.[0-9]+)?e-[12]?[0-9]{2}" % (MAX_DIGITS - 1))
 
 Vocab = namedtuple("Vocab", "bytes encoding ids")
 # bytes: list of 8191 bytes objects, what each id stands for (symbols in UTF-8); encoding: tiktoken's, over internal ranks;
@@ -159,6 +160,8 @@ def _check_depth(text):
 def _number(value):
     if isinstance(value, float):
         text = repr(value) if abs(value) < 1e16 else str(int(value))        # the same number, without an exponent
+        if "e-3" in text:                   # no such exponents, or a model's 3 could go on to 3e-400, which is 0
+            text = format(Decimal(text), "f")
     else:
         text = str(value) if abs(value) < 10 ** MAX_DIGITS else ""
     if not text:

@@ -147,6 +147,14 @@ def test_every_finite_number_comes_back(number):
     check_round_trip(env(number))
 
 
+def test_a_number_cannot_be_continued_to_zero():
+    """A sample that began with 3 once went on to 3e-400."""
+    string = codec.linearise(json.loads(env("3e-7")))
+    tct.decode(codec.encode_symbols(string))
+    with pytest.raises(DecodeError):
+        tct.decode(codec.encode_symbols(string.replace("3e-07", "3e-400")))
+
+
 @pytest.mark.parametrize("text, why", [
     (env("1e999"), "1e999 is not finite"), (env("-1e400"), "-1e400 is not finite"), (env("NaN"), "NaN is not JSON"), (env("-Infinity"), "not JSON"),
     (env("9" * 401), "400 digits"), (env("9" * 5000), "400 digits"), (env("01"), "not JSON: line 1, column"), (env('"\0"'), "not JSON: line 1"),
