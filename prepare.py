@@ -37,7 +37,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
-import orjson
 
 import tct_github_workflow as tct
 from config import configure
@@ -82,10 +81,9 @@ def convert(chunk):
             text = None
             if data.lstrip(b'\xef\xbb\xbf \t\r\n')[:1] == b'{':
                 try:
-                    text = small = data.decode('utf-8-sig')
-                    if orjson.dumps(orjson.loads(text)) != text.encode():  # else it is minified, as most files are
-                        small = json.dumps(json.loads(text), ensure_ascii=False, separators=(',', ':'))
-                except (ValueError, TypeError, RecursionError):
+                    text = data.decode('utf-8-sig')
+                    small = json.dumps(json.loads(text), ensure_ascii=False, separators=(',', ':'))
+                except (ValueError, RecursionError):
                     text = None  # it may be YAML all the same; if not, yaml_to_json says where it is wrong
             if text is None:
                 text = small = tct.yaml_to_json(data)
