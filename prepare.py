@@ -340,7 +340,7 @@ if __name__ == '__main__':  # the worker processes import this file, too
               f'{own:,.0f} MB, and {worker:,.0f} MB in each of {num_workers} workers')
     print(f'kept        {len(lengths):,} workflows, {sizes.sum() / 1e6:.1f} MB of minified JSON')
     print(f'duplicates  {meta["duplicates"]["exact"]:,} exact, left out; '
-          f'{meta["duplicates"]["near"]:,} near (the same but for names, versions), kept')
+          f'{meta["duplicates"]["near"]:,} near (the same but for names, versions, hashes), kept')
     print(f'skipped     {n_read - len(lengths) - skipped["exact duplicate"]:,} others; '
           f'all are listed in {data_dir}/skipped.jsonl')
     for reason, n in skipped.most_common(8):

@@ -258,7 +258,7 @@ def read_input(path, bar=None, avoid=None):
         found = walk(path, avoid)
         if bar is not None:
             files = (e for _, _, e in walk(path, avoid) if not isinstance(e, str))
-            bar.total = sum(e.stat(follow_symlinks=False).st_size for e in files)
+            bar.total = sum(os.lstat(e).st_size for e in files)  # e.stat() would be kept for each file
     for name, project, entry in found:
         if isinstance(entry, str):
             yield project, name, entry
