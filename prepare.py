@@ -190,17 +190,6 @@ if __name__ == '__main__':  # the worker processes import this file, too
                bar_format='{percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}')
     sys.excepthook = in_one_line
 
-    if inspect:
-        raise SystemExit(describe(inspect, in_parallel, bar))
-
-    # ---- read, convert, encode: all tokens to one temporary file, and arrays of what is known of each document
-
-    os.makedirs(data_dir, exist_ok=True)
-    for abandoned in glob.glob(os.path.join(glob.escape(data_dir), '.prepare-*')):
-        shutil.rmtree(abandoned)  # a killed run's
-    tmp = tempfile.mkdtemp(prefix='.prepare-', dir=data_dir)
-    atexit.register(shutil.rmtree, tmp, ignore_errors=True)
-
     def interrupted(*_):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         bar.close()
@@ -212,6 +201,18 @@ if __name__ == '__main__':  # the worker processes import this file, too
         os._exit(130)  # without waiting for downloads under way
 
     signal.signal(signal.SIGINT, interrupted)
+
+    if inspect:
+        raise SystemExit(describe(inspect, in_parallel, bar))
+
+    # ---- read, convert, encode: all tokens to one temporary file, and arrays of what is known of each document
+
+    os.makedirs(data_dir, exist_ok=True)
+    for abandoned in glob.glob(os.path.join(glob.escape(data_dir), '.prepare-*')):
+        shutil.rmtree(abandoned)  # a killed run's
+    tmp = tempfile.mkdtemp(prefix='.prepare-', dir=data_dir)
+    atexit.register(shutil.rmtree, tmp, ignore_errors=True)
+
     if input:
         source = input
         items = read_input(input, bar, os.stat(data_dir))
