@@ -56,13 +56,18 @@ export_windows = False   # also write every window, padded, to train.pt and val.
 inspect = ''             # instead: a prepared folder to verify and describe
 num_workers = 0          # processes; 0: one per core
 
-# What near duplicates differ in: names and hashes, which these find, and versions
-NAME, HASH = re.compile(r'name":"(?:[^"\\]|\\.)*"'), re.compile(r'@(?:sha256:)?[0-9a-f]{7,64}\b')
+# What near duplicates differ in, apart from digits: names, what follows an @ (a version, a branch, a hash) and other hashes
+NAME, REF = re.compile(r'name":"[^"\\]*(?:\\.[^"\\]*)*"'), re.compile(r'@[\w./:-]+')
+HASH = re.compile(r'(?:\b|(?<=\\n))(?=[a-f]*[0-9])[0-9a-f]{7,64}\b')
+PART_OF_HASH = re.compile(r'[0-9][0-9a-f]{4}')  # found faster; hardly any text has one
 
 
 def masked_digest(text):
-    """64 bits of a hash that near duplicates share."""
-    return digest(HASH.sub('', NAME.sub('', text)).encode('utf-8', 'surrogatepass').translate(None, b'.0123456789'))
+    """64 bits of a hash that near duplicates, in minified JSON, share: the same once versions, hashes and names are masked."""
+    text = REF.sub('', NAME.sub('', text))
+    if PART_OF_HASH.search(text):
+        text = HASH.sub('', text)
+    return digest(text.encode().translate(None, b'.0123456789'))  # so versions go
 
 
 def convert(chunk):
@@ -83,8 +88,7 @@ def convert(chunk):
             if text is None:
                 text = small = tct.yaml_to_json(data)
             tokens = np.array(tct.encode(text), np.uint16)
-            size = len(small.encode('utf-8', 'surrogatepass'))
-            done.append((project, name, tokens.tobytes(), size, digest(small), masked_digest(small)))
+            done.append((project, name, tokens.tobytes(), len(small.encode()), digest(small), masked_digest(small)))
         except tct.EncodeError as e:
             done.append((project, name, str(e)))
     return done
@@ -114,15 +118,14 @@ def in_parallel(work, items):
     if second is None:  # not worth starting processes
         yield from work(first)
         return
-    n = num_workers or os.cpu_count()
     mask = getattr(signal, 'pthread_sigmask', lambda *_: None)
-    with ProcessPoolExecutor(n, multiprocessing.get_context('spawn'), end_with_parent) as pool:
+    with ProcessPoolExecutor(num_workers, multiprocessing.get_context('spawn'), end_with_parent) as pool:
         ahead = collections.deque()
         for job in itertools.chain((first, second), jobs):
             mask(signal.SIG_BLOCK, {signal.SIGINT})  # workers are started here and inherit this: Ctrl-C is ours alone
             ahead.append(pool.submit(work, job))
             mask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            if len(ahead) > 3 * n:
+            if len(ahead) > 3 * num_workers:
                 yield from ahead.popleft().result()
         while ahead:
             yield from ahead.popleft().result()
@@ -182,20 +185,10 @@ if __name__ == '__main__':  # the worker processes import this file, too
     if not 0 < train_split < 1 or not 0 < stride < context or min(max_files, num_workers, download_mb) < 0:
         stop(f'train_split={train_split} must lie between 0 and 1, stride={stride} between 0 and context={context}, '
              'and nothing may be negative')
+    num_workers = num_workers or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
     bar = tqdm(unit='B', unit_scale=True, leave=False, ncols=79, delay=1, mininterval=0.2 if sys.stderr.isatty() else 10,
                bar_format='{percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}')
     sys.excepthook = in_one_line
-
-    if inspect:
-        raise SystemExit(describe(inspect, in_parallel, bar))
-
-    # ---- read, convert, encode: all tokens to one temporary file, and arrays of what is known of each document
-
-    os.makedirs(data_dir, exist_ok=True)
-    for abandoned in glob.glob(os.path.join(glob.escape(data_dir), '.prepare-*')):
-        shutil.rmtree(abandoned)  # a killed run's
-    tmp = tempfile.mkdtemp(prefix='.prepare-', dir=data_dir)
-    atexit.register(shutil.rmtree, tmp, ignore_errors=True)
 
     def interrupted(*_):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -208,6 +201,18 @@ if __name__ == '__main__':  # the worker processes import this file, too
         os._exit(130)  # without waiting for downloads under way
 
     signal.signal(signal.SIGINT, interrupted)
+
+    if inspect:
+        raise SystemExit(describe(inspect, in_parallel, bar))
+
+    # ---- read, convert, encode: all tokens to one temporary file, and arrays of what is known of each document
+
+    os.makedirs(data_dir, exist_ok=True)
+    for abandoned in glob.glob(os.path.join(glob.escape(data_dir), '.prepare-*')):
+        shutil.rmtree(abandoned)  # a killed run's
+    tmp = tempfile.mkdtemp(prefix='.prepare-', dir=data_dir)
+    atexit.register(shutil.rmtree, tmp, ignore_errors=True)
+
     if input:
         source = input
         items = read_input(input, bar, os.stat(data_dir))
@@ -327,10 +332,16 @@ if __name__ == '__main__':  # the worker processes import this file, too
 
     # ---- say what was done
 
-    print(f'read        {n_read:,} files in {time.time() - started:.1f} s')
+    print(f'read        {n_read:,} files in {time.time() - started:.1f} s, with {sum(os.times()[:4]):.1f} s of CPU time')
+    if sys.platform != 'win32':
+        import resource
+        own, worker = (resource.getrusage(who).ru_maxrss / (1e6 if sys.platform == 'darwin' else 1e6 / 1024)
+                       for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        print(f'memory      at most {own + num_workers * worker:,.0f} MB in all: '
+              f'{own:,.0f} MB, and {worker:,.0f} MB in each of {num_workers} workers')
     print(f'kept        {len(lengths):,} workflows, {sizes.sum() / 1e6:.1f} MB of minified JSON')
     print(f'duplicates  {meta["duplicates"]["exact"]:,} exact, left out; '
-          f'{meta["duplicates"]["near"]:,} near (the same but for names, versions), kept')
+          f'{meta["duplicates"]["near"]:,} near (the same but for names, versions, hashes), kept')
     print(f'skipped     {n_read - len(lengths) - skipped["exact duplicate"]:,} others; '
           f'all are listed in {data_dir}/skipped.jsonl')
     for reason, n in skipped.most_common(8):

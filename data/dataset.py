@@ -65,7 +65,7 @@ def describe(folder, in_parallel, bar):
         problems.append(f'{both:,} projects stand on both sides of the split')
 
     counters = [collections.Counter() for _ in range(3)]
-    bar.reset(len(documents))
+    bar.total = len(documents)
     bar.unit, bar.unit_scale = ' workflows', False
     for problem, *found in in_parallel(examine, ((where, tokens.tolist()) for where, tokens in documents)):
         bar.update()

@@ -175,8 +175,9 @@ def json_lines(f):
                 row = json.loads(line)
                 project = row.get('project') or row.get('repository')
                 value = next((row[k] for k in ('json', 'yaml', 'text', 'content') if row.get(k)), None)
-                if value:
-                    data = (value if isinstance(value, str) else json.dumps(value)).encode('utf-8', 'surrogatepass')
+                if value:  # minified, as prepare.py reads that fastest
+                    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(',', ':'))
+                    data = text.encode('utf-8', 'surrogatepass')
             except (ValueError, AttributeError, RecursionError) as e:
                 data = f'not a JSON object: {e}'
         yield project and str(project), str(number), data
@@ -244,6 +245,8 @@ def read_input(path, bar=None, avoid=None):
     beside = [os.path.join(path, ''), os.path.join(os.path.dirname(os.path.abspath(path)), '')]
     tables = sorted(found for folder in beside for found in glob.glob(glob.escape(folder) + 'workflows.csv*'))
     try:
+        if tables and not os.path.isfile(tables[0]):
+            raise ValueError('not a regular file')  # opening a FIFO would wait for ever
         repository_of = histories(tables[0]) if tables else lambda name: None
     except UNREADABLE as e:
         raise OSError(0, f'unreadable ({e}); move it away to do without', tables[0]) from e
@@ -255,7 +258,7 @@ def read_input(path, bar=None, avoid=None):
         found = walk(path, avoid)
         if bar is not None:
             files = (e for _, _, e in walk(path, avoid) if not isinstance(e, str))
-            bar.total = sum(e.stat(follow_symlinks=False).st_size for e in files)
+            bar.total = sum(os.lstat(e).st_size for e in files)  # e.stat() would be kept for each file
     for name, project, entry in found:
         if isinstance(entry, str):
             yield project, name, entry

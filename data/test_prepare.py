@@ -144,9 +144,11 @@ def test_workflow_histories_take_their_project_from_the_csv_beside_them(tmp_path
     tar(tmp_path / 'all.tar.gz', {f'workflows/{name}': workflow(i) for i, name in enumerate(names)})
     assert [p for p, _, _ in sources.read_input(str(tmp_path / 'all.tar.gz'))] == ['o/r0', 'o/r1', None]
     (tmp_path / 'workflows.csv.gz').write_bytes(gzip.compress(b'a,b\n'))
-    assert (
-        'workflows.csv.gz' in prepared(f'--input={tmp_path}/workflows', f'--data_dir={tmp_path}/d', check=False).stderr
-    )
+    for said in "'file_hash' is not in list", 'not a regular file':
+        done = prepared(f'--input={tmp_path}/workflows', f'--data_dir={tmp_path}/d', check=False, timeout=60)
+        assert done.returncode == 1 and 'workflows.csv.gz' in done.stderr and said in done.stderr
+        (tmp_path / 'workflows.csv.gz').unlink()
+        os.mkfifo(tmp_path / 'workflows.csv.gz')
 
 
 # ---- what is hostile
@@ -165,6 +167,18 @@ def links_in_tar(p):
         info = tarfile.TarInfo('x.yml')
         info.type, info.linkname = tarfile.SYMTYPE, '/etc/passwd'
         t.addfile(info)
+
+
+def hard_link_in_tar(p):
+    with tarfile.open(p / 'x.tar', 'w') as t:
+        info = tarfile.TarInfo('x.yml')
+        info.type, info.linkname = tarfile.LNKTYPE, '../y/good.yml'
+        t.addfile(info)
+
+
+def path_upwards_in_zip(p):
+    with zipfile.ZipFile(p / 'x.zip', 'w') as z:
+        z.writestr('../x.yml', workflow())
 
 
 def link_in_zip(p):
@@ -198,7 +212,7 @@ hostile_sources = {
     'fifo': (fifo, 'not a regular file'),
     'link loop': (loop, 'unreadable'),
     'unreadable': (unreadable, 'unreadable'),
-    'large': (lambda p: (p / 'x.yml').write_bytes(b' ' * (2 << 20)), 'larger than'),
+    'large': (lambda p: ((p / 'x.yml').touch(), os.truncate(p / 'x.yml', 100 << 20)), 'larger than'),
     'large line': (lambda p: (p / 'x.jsonl').write_bytes(b'"' * (5 << 20)), 'too long a line'),
     'large in tar': (lambda p: tar(p / 'x.tgz', {'x.yml': ' ' * (2 << 20)}), 'larger than'),
     'gzip bomb': (lambda p: (p / 'x.jsonl.gz').write_bytes(gzip.compress(bytes(20 << 20))), 'bomb'),
@@ -215,6 +229,8 @@ hostile_sources = {
     'no zip': (lambda p: (p / 'x.zip').write_bytes(b'no' * 999), 'unreadable'),
     'absolute path': (lambda p: tar(p / 'x.tar', {'/etc/x.yml': workflow()}, 'w'), 'unsafe path'),
     'path upwards': (lambda p: tar(p / 'x.tar', {'../x.yml': workflow()}, 'w'), 'unsafe path'),
+    'path upwards in zip': (path_upwards_in_zip, 'unsafe path'),
+    'hard link in tar': (hard_link_in_tar, 'not a regular file'),
     'link in tar': (links_in_tar, 'not a regular file'),
     'link in zip': (link_in_zip, 'not a regular file'),
     'no object': (lambda p: (p / 'x.jsonl').write_text('[1]\n'), 'not a JSON object'),
@@ -258,27 +274,29 @@ bomb = 'a0: &a0 [x, x, x, x, x, x, x, x, x]\n' + ''.join(
 )
 hostile_texts = {
     'empty': (b' \n', 'empty'),
-    'alias bomb': (bomb.encode(), ''),
-    'recursive alias': (b'on: &a [*a]', ''),
-    'deep YAML': (b'[' * 10_000, ''),
-    'deep JSON': (b'{"a":' * 10_000 + b'1' + b'}' * 10_000, ''),
-    'deep array': (b'{"on":' + b'[' * 10_000 + b']' * 10_000 + b'}', ''),
-    'invalid UTF-8': (b'on: \xff\xfe', ''),
-    'invalid UTF-8 in JSON': (b'{"on": "\xff"}', ''),
-    'NUL': (b'on: push\0', ''),
-    'NULs': (bytes(99), ''),
+    'nothing': (b'', 'empty'),
+    'alias bomb': (bomb.encode(), 'aliases expanded'),
+    'recursive alias': (b'on: &a [*a]', 'inside its anchor'),
+    'deep YAML': (b'[' * 10_000, 'nest'),
+    'deep JSON': (b'{"a":' * 10_000 + b'1' + b'}' * 10_000, 'nest'),
+    'deep array': (b'{"on":' + b'[' * 10_000 + b']' * 10_000 + b'}', 'nest'),
+    'invalid UTF-8': (b'on: \xff\xfe', 'not UTF-8'),
+    'invalid UTF-8 in JSON': (b'{"on": "\xff"}', 'not UTF-8'),
+    'cut UTF-16': (workflow().encode('utf-16')[:-1], 'not UTF-16'),
+    'NUL': (b'on: push\0', 'U+0000'),
+    'NULs': (bytes(99), 'U+0000'),
     'duplicate key': (workflow().encode() + b'on: push\n', 'duplicate'),
     'duplicate JSON key': (b'{"on":"push","on":"push","jobs":{"a":{"runs-on":"x"}}}', 'duplicate'),
-    'number as key': (workflow().encode() + b'1: 2\n', ''),
-    'sequence as key': (workflow().encode() + b'[1]: 2\n', ''),
-    'python tag': (b'!!python/object/apply:os.system ["false"]', ''),
-    'merge key': (b'x: &x {on: push}\n<<: *x\n', ''),
-    'two documents': (workflow().encode() + b'---\n' + workflow().encode(), ''),
-    'scalar': (b'42', ''),
-    'binary': (bytes(range(256)), ''),
+    'number as key': (workflow().encode() + b'1: 2\n', "'1' was unexpected"),
+    'sequence as key': (workflow().encode() + b'[1]: 2\n', 'cannot be a key'),
+    'python tag': (b'!!python/object/apply:os.system ["false"]', 'python/object/apply'),
+    'merge key': (b'x: &x {on: push}\n<<: *x\n', 'merge keys'),
+    'two documents': (workflow().encode() + b'---\n' + workflow().encode(), 'a second document'),
+    'scalar': (b'42', '42 is not'),
+    'binary': (bytes(range(256)), 'not UTF-8'),
     'no jobs': (b'on: push', 'jobs'),
-    'NaN': (b'{"on": "push", "jobs": NaN}', ''),
-    'huge integer': (b'{"on": ' + b'9' * 9999 + b'}', ''),
+    'NaN': (b'{"on": "push", "jobs": NaN}', 'NaN'),
+    'huge integer': (b'{"on": ' + b'9' * 9999 + b'}', 'not a number'),
 }
 
 
@@ -301,6 +319,32 @@ def test_a_hostile_text_is_skipped_with_its_reason(case):
 )
 def test_other_spellings_of_a_workflow_are_read(data):
     assert len(prepare.convert([(None, 'x', data)])[0]) == 6
+
+
+def test_near_duplicates_differ_in_versions_hashes_and_names_and_in_nothing_else():
+    def near(*changes):
+        text = tct.yaml_to_json(
+            'name: CI\non: push\njobs:\n  a:\n    runs-on: ubuntu-22.04\n    steps:\n'
+            '      - {uses: actions/checkout@v4, with: {ref: 0a1b2c3d4e5f60718293a4b5c6d7e8f901234567}}\n'
+            '      - run: |\n          echo start\n          deadbeef00112233445566778899aabb  x.tar\n          pip install tox==3.1.2\n'
+        )
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        return prepare.masked_digest(text)
+
+    for old, new in (
+        ('"CI"', '"Tests \\"a\\" and more"'),
+        ('22.04', '24.04'),
+        ('@v4', '@main'),
+        ('@v4', '@b4ffde65f46336ab88eb53be808477a3936bae11'),
+        ('0a1b2c3d4e5f60718293a4b5c6d7e8f901234567', 'ffeb2c3d4e5f60718293a4b5c6d7e8f90123abcd'),
+        ('deadbeef00112233445566778899aabb', '00112233445566778899aabbfeedbeef'),
+        ('3.1.2', '4.10'),
+    ):
+        assert near((old, new)) == near(), (old, new)
+    for old, new in ('echo start', 'echo end'), ('checkout', 'cache'), ('"push"', '"release"'), ('tox', 'facade'):
+        assert near((old, new)) != near(), (old, new)
 
 
 def test_reasons_are_counted_by_kind_not_by_file():
@@ -381,8 +425,11 @@ def test_near_duplicates_of_unknown_projects_fall_on_one_side(tmp_path):
                 workflow(i).replace('name: CI', f'name: Build {i}') + f'      - uses: actions/checkout@v{version}.{i}\n'
             )
             (tmp_path / 'in' / f'{i}-{version}.yml').write_text(text)
+    (tmp_path / 'in' / 'again.yml').write_text(text)
     done = prepared(f'--input={tmp_path}/in', f'--data_dir={tmp_path}/d', '--train_split=0.5')
-    assert '160 near' in done.stdout and '  0 workflows of val have a near' in done.stdout
+    duplicates = json.loads((tmp_path / 'd' / 'meta.json').read_text())['duplicates']
+    assert duplicates == {'exact': 1, 'near': 160, 'val_with_near_duplicate_in_train': 0}
+    assert '1 exact' in done.stdout and '160 near' in done.stdout and '  0 workflows of val have a near' in done.stdout
     sides = [{json.loads(text)['name'] for text in documents(tmp_path / 'd', split)} for split in ('train', 'val')]
     assert all(sides) and not sides[0] & sides[1]
 

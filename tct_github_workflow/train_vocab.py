@@ -13,10 +13,12 @@ import base64
 import gzip
 import hashlib
 import importlib.util
+import itertools
 import json
 import lzma
 import os
 import sys
+import time
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -25,6 +27,7 @@ from . import codec
 from .errors import EncodeError
 from .yaml_io import yaml_to_json
 
+max_workflows = 100_000             # read at most so many, the first ones: 3 minutes of CPU time and 2.5 GB of memory
 surplus = 1300                      # merges learnt beyond the number of ids, all given back in the end
 out = str(codec.VOCAB_FILE)         # file to write
 unit_chars = {}                     # byte >= 0x80 of text -> the character that stands for it while training
@@ -64,7 +67,7 @@ def to_bytes(units):
 def corpus(path):
     """-> (documents in units, digest, counts): valid workflows, exact duplicates dropped, in the order of the input."""
     seen, documents, counts, digest = set(), [], Counter(), hashlib.sha256()
-    for is_json, text in texts(path):
+    for is_json, text in itertools.islice(texts(path), max_workflows):
         counts["read"] += 1
         try:
             text = codec.dump_json(codec.load_workflow(text if is_json else yaml_to_json(text)))
@@ -122,6 +125,7 @@ def main(path):
         raise SystemExit("learning a vocabulary needs one more package: pip install tokenizers")
     if not Path(out).parent.is_dir():
         raise SystemExit(f"--out={out}: there is no folder {Path(out).parent}")
+    started = time.time()
     documents, digest, counts = corpus(path)
     if not documents:
         raise SystemExit(f"{path}: no valid workflow in it ({counts['read']} read)")
@@ -142,6 +146,12 @@ def main(path):
             os.fsync(f.fileno())
         os.replace(name + ".tmp", name)
     print(f"{out}: {len(own)} merges kept of {len(merges)}, from {len(documents):,} workflows, {about['tokens'] / len(documents):.1f} tokens each")
+    if counts["read"] == max_workflows:
+        print(f"no more than the first {max_workflows:,} are read, to bound the memory: see max_workflows")
+    if sys.platform != "win32":
+        import resource
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        print(f"{time.time() - started:.0f} s, {time.process_time():.0f} s of CPU time, {peak / 1e6:,.0f} MB of memory at most")
 
 
 if __name__ == "__main__":

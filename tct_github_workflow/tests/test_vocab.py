@@ -82,6 +82,14 @@ def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeyp
     assert 1.9 < about["tokens"] / sum(map(len, sequences)) < 2.1           # every other text was counted here
 
 
+def test_no_more_than_max_workflows_are_read_so_that_memory_is_bounded(tmp_path, monkeypatch):
+    made_up(tmp_path / "w.jsonl", 30, 2)
+    whole, _, _ = train_vocab.corpus(tmp_path / "w.jsonl")
+    monkeypatch.setattr(train_vocab, "max_workflows", 10)
+    documents, _, counts = train_vocab.corpus(tmp_path / "w.jsonl")
+    assert documents == whole[:10] and len(whole) == 30 and counts["read"] == 10
+
+
 def test_what_no_vocabulary_can_be_learnt_from_is_refused_in_one_line(tmp_path):
     pytest.importorskip("tokenizers")
     made_up(tmp_path / "few.jsonl", 3, 2)
