@@ -56,7 +56,7 @@ beta1 = 0.9  # of AdamW
 beta2 = 0.95  # of AdamW
 grad_clip = 1.0  # largest norm of the gradient; 0.0 switches clipping off
 warmup_iters = 20  # steps in which the learning rates rise from 0
-warmdown_ratio = 0.6  # share of the run, at its end, in which they fall to 0 in a straight line
+warmdown_ratio = 1.0  # share of the run, at its end, in which they fall to 0 in a straight line
 # evaluation and log
 eval_interval = 100  # steps between evaluations on all of val, each followed by a checkpoint
 log_interval = 10  # steps between log lines
@@ -400,6 +400,13 @@ while True:
             f"python {again} --init_from=resume")
         sys.exit(128 + signal.SIGTERM)
 
-say(f"done in {(time.perf_counter() - began) / 60:.1f} minutes; {last_saved}. Next: python sample.py, python eval.py")
+memory = math.nan  # GB; Windows does not say
+if device_type == 'cuda':
+    memory = torch.cuda.max_memory_allocated() / 1e9
+elif sys.platform != 'win32':
+    import resource
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024) / 1e9
+say(f"done in {(time.perf_counter() - began) / 60:.1f} minutes, with {memory:.1f} GB of memory at most; {last_saved}. "
+    "Next: python sample.py, python eval.py")
 if world_size > 1:
     dist.destroy_process_group()

@@ -6,4 +6,6 @@ n_embd = 384
 batch_size = 16
 gradient_accumulation_steps = 1
 max_iters = 1000
+learning_rate = 0.01
+embedding_lr = 0.005
 dropout = 0.1
