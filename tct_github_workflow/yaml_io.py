@@ -24,7 +24,7 @@ from .errors import EncodeError
 max_source = 1 << 20    # characters of YAML; GitHub's MaxFileSize
 max_added = 10 << 20    # characters of JSON that aliases may add; after GitHub's MaxResultSize
 max_events = 50_000     # parser events, those that aliases repeat included; GitHub's c_maxYamlNodes
-max_depth = 1_000       # nested collections
+max_depth = 500         # nested collections; libyaml itself stops at some 1,000, a workflow at 256
 max_digits = 3_500      # characters of a number; Python converts 4,300 decimal digits, and hex ones grow by a fifth
 max_flow = 60           # characters; json_to_yaml writes an array of scalars up to this long as [a, b]
 

@@ -156,29 +156,29 @@ def test_aliases_may_add_up_to_the_caps_and_no_more(monkeypatch):
     assert "more than 20 parser events" in error("a: &x [1, 2]\nb: [*x, *x]")
 
 
-def test_a_thousand_levels_are_read_and_more_are_refused():
-    assert yaml_to_json("[" * 1000 + "]" * 1000) == "[" * 1000 + "]" * 1000
-    assert yaml_to_json("\n".join(" " * i + "a:" for i in range(1000))) == '{"a":' * 1000 + "null" + "}" * 1000
-    assert error("[" * 1001 + "]" * 1001) == "line 1, column 1001: nested deeper than 1,000 levels"
-    assert error("- " * 10_000 + "a") == "line 1, column 2001: nested deeper than 1,000 levels"
-    blocks = "\n".join(" " * i + "a:" for i in range(1001))
-    assert error(blocks) == "line 1001, column 1001: nested deeper than 1,000 levels"
-    assert "1,000 levels" in error("a: &a " + "[" * 600 + "]" * 600 + "\nb: " + "[" * 600 + "*a" + "]" * 600)
+def test_five_hundred_levels_are_read_and_more_are_refused():
+    assert yaml_to_json("[" * 500 + "]" * 500) == "[" * 500 + "]" * 500
+    assert yaml_to_json("\n".join(" " * i + "a:" for i in range(500))) == '{"a":' * 500 + "null" + "}" * 500
+    assert error("[" * 501 + "]" * 501) == "line 1, column 501: nested deeper than 500 levels"
+    assert error("- " * 10_000 + "a") == "line 1, column 1001: nested deeper than 500 levels"
+    blocks = "\n".join(" " * i + "a:" for i in range(501))
+    assert error(blocks) == "line 501, column 501: nested deeper than 500 levels"
+    assert "500 levels" in error("a: &a " + "[" * 300 + "]" * 300 + "\nb: " + "[" * 300 + "*a" + "]" * 300)
 
 
 def test_the_depth_limit_holds_without_libyaml(monkeypatch):
     monkeypatch.setattr(yaml_io, "_Loader", yaml.SafeLoader)
-    assert error("- " * 10_000 + "a") == "line 1, column 2001: nested deeper than 1,000 levels"
+    assert error("- " * 10_000 + "a") == "line 1, column 1001: nested deeper than 500 levels"
 
 
 def test_depth_counts_aliases_inside_aliases():
-    text = f"a: &a {'[' * 400}{']' * 400}\nb: &b [[*a]]\nc: "
-    assert yaml_to_json(text + "[" * 597 + "*b" + "]" * 597).endswith("]" * 999 + "}")
-    assert "1,000 levels" in error(text + "[" * 598 + "*b" + "]" * 598)
+    text = f"a: &a {'[' * 200}{']' * 200}\nb: &b [[*a]]\nc: "
+    assert yaml_to_json(text + "[" * 297 + "*b" + "]" * 297).endswith("]" * 499 + "}")
+    assert "500 levels" in error(text + "[" * 298 + "*b" + "]" * 298)
 
 
 def test_ten_thousand_levels_and_a_hundred_megabytes_are_refused_unparsed(monkeypatch):
-    assert error("{a: " * 10_000).startswith("line 1, column 4001: nested deeper")
+    assert error("{a: " * 10_000).startswith("line 1, column 2001: nested deeper")
     monkeypatch.setattr(yaml_io, "_Loader", None)    # calling it would be a TypeError
     for source in ("x" * 100_000_000, b"x" * 100_000_000, "é" * 600_000 + "x" * 600_000, b"%TAG !a! x\n" * 90_000):
         assert "the limit is 1,048,576 characters" in error(source) or "%TAG" in error(source)
@@ -354,9 +354,9 @@ def test_scalars_and_empty_collections_may_stand_alone():
 
 
 def test_deep_json_is_written_or_refused():
-    for deep in ('{"a":' * 800 + "[]" + "}" * 800, "[" * 800 + "]" * 800, '[{"a":' * 400 + "1" + "}]" * 400):
+    for deep in ('{"a":' * 400 + "[]" + "}" * 400, "[" * 400 + "]" * 400, '[{"a":' * 200 + "1" + "}]" * 200):
         assert yaml_to_json(json_to_yaml(deep)) == deep
-    for deeper in ("[" * 1001 + "]" * 1001, '{"a":' * 100_000 + "1" + "}" * 100_000):
+    for deeper in ("[" * 501 + "]" * 501, '{"a":' * 100_000 + "1" + "}" * 100_000):
         with pytest.raises(EncodeError, match="JSON: "):
             json_to_yaml(deeper)
 
