@@ -106,7 +106,8 @@ def test_the_whole_pipeline(folder):
 def test_two_processes_train_together(folder):
     if not (folder / "data/pypi/meta.json").exists():
         run(folder, sys.executable, "prepare.py", "--input=in", "--train_split=0.7")
-    run(folder, sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py", *TINY, "--max_iters=2", "--out_dir=out2")
+    run(folder, sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py", *TINY, "--max_iters=2", "--out_dir=out2",
+        "--compile=False")
     assert torch.load(folder / "out2/ckpt.pt", weights_only=True)["iter_num"] == 2
 
 
@@ -114,7 +115,7 @@ def test_two_processes_train_together(folder):
 def test_the_big_configs_build_step_once_and_resume(folder, name):
     if not (folder / "data/pypi/meta.json").exists():
         run(folder, sys.executable, "prepare.py", "--input=in", "--train_split=0.7")
-    flags = [f"config/{name}.py", "--block_size=64", "--batch_size=2", "--gradient_accumulation_steps=1", "--device=cpu", f"--out_dir={name}", "--dtype=float32"]
+    flags = [f"config/{name}.py", "--block_size=64", "--batch_size=2", "--gradient_accumulation_steps=1", "--device=cpu", f"--out_dir={name}", "--dtype=float32", "--compile=False"]
     run(folder, sys.executable, "train.py", *flags, "--max_iters=1")
     output = run(folder, sys.executable, "train.py", *flags, "--max_iters=2", "--init_from=resume")
     assert "iter 2/2" in output
