@@ -124,7 +124,7 @@ class HeadLoss(torch.autograd.Function):
             losses[a:a + rows] = ((total.log() - z_target * r_target) * scored)[:, 0]
             if with_grad:
                 g = (p * (scored / total) * (r * r * r)).to(xs.dtype)
-                g.scatter_add_(1, ts, -(scored * r_target ** 3).to(xs.dtype))
+                g.scatter_(1, ts, (scored * (torch.exp(z_target * r_target) / total - 1) * r_target ** 3).to(xs.dtype))
                 dx[a:a + rows] = g @ weight
                 dweight += g.T @ xs
         ctx.save_for_backward(dx, dweight)
