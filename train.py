@@ -333,7 +333,8 @@ while True:
         val_loss, bits_per_byte = nats.item() / val_tokens, nats.item() / math.log(2) / val_bytes
         best = min(val_loss, state['best_val_loss'])
         state.update(last_eval=iter_num, best_val_loss=best)
-        record(iter=iter_num, val_loss=val_loss, val_bits_per_byte=bits_per_byte, seconds=state['seconds'])
+        record(iter=iter_num, val_loss=val_loss, val_bits_per_byte=bits_per_byte,
+               seconds=state['seconds'] + start - log_time - eval_seconds)
         say(f"eval {iter_num} | val {val_loss:.4f} nats | {bits_per_byte:.4f} bits/byte | best {best:.4f} nats")
         if master:
             plot()
