@@ -265,7 +265,7 @@ class GPT(nn.Module):
 
     def configure_optimizers(self, learning_rate, embedding_lr, weight_decay, betas, bf16):
         """[Muon for the matrices of the blocks, AdamW for embedding and head]. A schedule scales each group's initial_lr.
-        bf16: whether the device multiplies bf16 fast."""
+        bf16: whether Muon multiplies in bf16."""
         muon = Muon(self.blocks.parameters(), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn='match_rms_adamw')
         muon.dtype = torch.bfloat16 if bf16 else torch.float32
         adamw = torch.optim.AdamW([self.wte.weight, self.lm_head.weight], lr=embedding_lr, betas=betas, eps=1e-10,

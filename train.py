@@ -243,7 +243,7 @@ if master:
 
 torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
-optimizers = raw_model.configure_optimizers(learning_rate, embedding_lr, weight_decay, (beta1, beta2), fast_bf16)
+optimizers = raw_model.configure_optimizers(learning_rate, embedding_lr, weight_decay, (beta1, beta2), dtype == 'bfloat16')
 if init_from == 'resume':
     raw_model.load_state_dict(checkpoint['model'])
     for optimizer, saved in zip(optimizers, checkpoint['optimizers']):
