@@ -198,16 +198,17 @@ def generate(model, prompts, max_new_tokens=1024, temperature=1.0, top_k=0, top_
         # the next prompt takes the place of a row that is done; where none is left the last row moves there, and the batch shrinks
         for b in reversed(range(len(rows))):
             row = rows[b]
-            if row['finish'] and waiting:
+            if not row['finish']:
+                continue
+            if waiting:
                 rows[b] = new_row(waiting.pop())
                 cache.length[b] = 0
-            elif row['finish']:
+            else:
                 last, keep = rows.pop(), list(range(len(rows)))
                 if b < len(rows):
                     rows[b], keep[b] = last, len(rows)
                 cache.keep(keep)
-            if row['finish']:
-                yield row['i'], row['tokens'], row['finish'], row['refused']
+            yield row['i'], row['tokens'], row['finish'], row['refused']
 
 
 # -----------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 The alphabet is 130 characters: ASCII one by one, LINE for U+2028 and U+2029, and OTHER for every other character beyond ASCII, which no
 pattern in use tells apart (a pattern that does is refused, not approximated). Semantics are those of jsonschema-rs, which are
-JavaScript's: unanchored unless ^ and $ say so, `.` is all but \\n, \\r and LINE, \\d and \\w are ASCII. `Dfa.bytes` is the same automaton over the bytes of UTF-8, as tokens are made of bytes.
+JavaScript's: unanchored unless ^ and $ say so, `.` is all but \\n, \\r and LINE, \\d and \\w are ASCII. `Dfa.bytes` is the same
+automaton over the bytes of UTF-8, as tokens are made of bytes.
 """
 import functools
 
