@@ -1,8 +1,9 @@
 """The GPT, in one file: the forward for training, the cached one for sampling, the scoring of documents, the optimizers.
 
 A pre-norm decoder with rotary positions, QK norm, RMSNorm without weights, ReLU squared, no biases, projections that start at
-zero and a soft cap on the logits, as kept after many trials by modded-nanogpt (https://github.com/KellerJordan/modded-nanogpt)
-and nanochat (https://github.com/karpathy/nanochat), in the shape of nanoGPT's model.py.
+zero, a soft cap on the logits, the embedding given to every block anew and embeddings of their own for the values of the last two, as
+kept after many trials by modded-nanogpt (https://github.com/KellerJordan/modded-nanogpt) and nanochat
+(https://github.com/karpathy/nanochat), in the shape of nanoGPT's model.py.
 
 A sequence is [position token, content...]. The position token is start // 32 where the content starts at token `start` of its
 document, so 0 at a document's start; it stands where other models have a BOS, and is given, never predicted. Inputs and targets
@@ -71,10 +72,12 @@ class CausalSelfAttention(nn.Module):
         self.c_v = nn.Linear(config.n_embd, config.n_embd, bias=False)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x, cos, sin, mask=None, cache=None):
+    def forward(self, x, cos, sin, mask=None, cache=None, value_embed=None):
         B, T, C = x.size()
-        # (B, nh, T, hd)
-        q, k, v = (c(x).view(B, T, self.n_head, -1).transpose(1, 2) for c in (self.c_q, self.c_k, self.c_v))
+        q, k, v = self.c_q(x), self.c_k(x), self.c_v(x)
+        if value_embed is not None:
+            v = v + value_embed.to(v.dtype)
+        q, k, v = (t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v))  # (B, nh, T, hd)
         q, k = rotate(norm(q), cos, sin), rotate(norm(k), cos, sin)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, nh, S, hd): all that the rows hold so far
@@ -94,8 +97,8 @@ class Block(nn.Module):
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, cos, sin, mask=None, cache=None):
-        x = x + self.dropout(self.attn(norm(x), cos, sin, mask, cache))
+    def forward(self, x, *attn):
+        x = x + self.dropout(self.attn(norm(x), *attn))
         return x + self.dropout(self.c_proj(F.relu(self.c_fc(norm(x))).square()))  # https://arxiv.org/abs/2109.08668
 
 
@@ -111,22 +114,22 @@ class HeadLoss(torch.autograd.Function):
         """x (N, C), weight (V, C), targets (N,), -1 for what is not scored. Returns their sum and, without gradient, all (N,)."""
         losses = torch.zeros_like(targets, dtype=torch.float32)
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
-        rows, weight = 256 if x.device.type == 'cpu' else 8192, weight.to(x.dtype)
+        rows, weight = 512 if x.device.type == 'cpu' else 8192, weight.to(x.dtype)
         for a in range(0, len(x), rows):
             xs, ts = x[a:a + rows], targets[a:a + rows, None]
             scored, ts = ts >= 0, ts.clamp(min=0)
             z = xs @ weight.T
-            z_target = z.gather(1, ts).float()
-            z = z.float()
+            z_target, z = z.gather(1, ts).float(), z.float()
             r, r_target = (torch.rsqrt(1 + (y / cap).square()) for y in (z, z_target))  # capped = z * r, and its slope is r^3
-            p = torch.exp(z * r)
+            p, p_target = torch.exp(z * r), torch.exp(z_target * r_target)
             total = p.sum(1, keepdim=True)
             losses[a:a + rows] = ((total.log() - z_target * r_target) * scored)[:, 0]
-            if with_grad:
-                g = (p * (scored / total) * (r * r * r)).to(xs.dtype)
-                g.scatter_(1, ts, (scored * (torch.exp(z_target * r_target) / total - 1) * r_target ** 3).to(xs.dtype))
-                dx[a:a + rows] = g @ weight
-                dweight += g.T @ xs
+            if with_grad:  # times total here, divided by it after the products: so that one pass over the logits is enough
+                g = (p * (r * r * r)).to(xs.dtype)
+                g.scatter_(1, ts, ((p_target - total) * r_target ** 3).to(xs.dtype))
+                share = scored / total
+                dx[a:a + rows] = (g @ weight) * share
+                dweight += g.T @ (xs * share).to(xs.dtype)
         ctx.save_for_backward(dx, dweight)
         ctx.mark_non_differentiable(losses)
         return losses.sum(), losses
@@ -195,12 +198,17 @@ class GPT(nn.Module):
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        # joins the values of the last blocks: much to know about a token, at hardly a cost (of 1 to 4 blocks, 2 or 3 learn best)
+        self.value_embeds = nn.ModuleList(nn.Embedding(config.vocab_size, config.n_embd) for _ in range(min(2, config.n_layer)))
+        self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))  # how much of the embedding joins the stream again before each block
         self.dropout = nn.Dropout(config.dropout)
         cos, sin = rotary(torch.arange(config.block_size), config.n_embd // config.n_head)
         self.register_buffer('cos', cos, persistent=False)  # (block_size, hd / 2)
         self.register_buffer('sin', sin, persistent=False)
         # what writes to the stream or the logits starts at zero: blocks as the identity, all tokens as equally likely
         nn.init.normal_(self.wte.weight, std=1.0)
+        for embed in self.value_embeds:
+            nn.init.normal_(embed.weight, std=0.5)
         nn.init.zeros_(self.lm_head.weight)
         for block in self.blocks:
             for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.c_fc):
@@ -211,9 +219,11 @@ class GPT(nn.Module):
 
     def trunk(self, idx, cos, sin, mask=None, cache=None):
         """idx (B, T) -> (B, T, C), what the head reads."""
-        x = self.dropout(F.rms_norm(self.wte(idx), (self.config.n_embd,)))
-        for block in self.blocks:
-            x = block(x, cos, sin, mask, cache)
+        x = x0 = self.dropout(F.rms_norm(self.wte(idx), (self.config.n_embd,)))
+        for i, block in enumerate(self.blocks):
+            at = i - len(self.blocks) + len(self.value_embeds)
+            value_embed = self.value_embeds[at](idx) if at >= 0 else None
+            x = block(x + self.x0_lambdas[i] * x0, cos, sin, mask, cache, value_embed)
         return norm(x)
 
     def head(self, x):
@@ -232,7 +242,9 @@ class GPT(nn.Module):
         assert T <= self.config.block_size, f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
         mask = None
         if windows is not None:
-            mask = windows if idx.device.type == 'cpu' else (windows[:, None, :, None] == windows[:, None, None, :]).tril()
+            mask = windows  # on a CPU, up to some 256 tokens, a mask over whole rows is quicker than many small products
+            if idx.device.type != 'cpu' or T <= 256:
+                mask = (windows[:, None, :, None] == windows[:, None, None, :]).tril()
         x = self.trunk(idx, self.cos[:T], self.sin[:T], mask)
         if targets is None:
             return self.head(x), None
@@ -263,13 +275,16 @@ class GPT(nn.Module):
         x = self.trunk(idx, cos[:, None], sin[:, None], cache.mask, cache)
         return self.head(x[torch.arange(B), (counts - 1).to(x.device)])
 
-    def configure_optimizers(self, learning_rate, embedding_lr, weight_decay, betas, bf16):
-        """[Muon for the matrices of the blocks, AdamW for embedding and head]. A schedule scales each group's initial_lr.
-        bf16: whether Muon multiplies in bf16."""
+    def configure_optimizers(self, learning_rate, embedding_lr, unembedding_lr, weight_decay, betas, bf16):
+        """[Muon for the matrices of the blocks, AdamW for the rest: the embeddings at embedding_lr, head and x0_lambdas at
+        unembedding_lr]. A schedule scales each group's initial_lr. bf16: whether Muon multiplies in bf16."""
         muon = Muon(self.blocks.parameters(), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn='match_rms_adamw')
         muon.dtype = torch.bfloat16 if bf16 else torch.float32
-        adamw = torch.optim.AdamW([self.wte.weight, self.lm_head.weight], lr=embedding_lr, betas=betas, eps=1e-10,
-                                  weight_decay=0.0, fused=True)
+        adamw = torch.optim.AdamW([{'params': [self.wte.weight, *self.value_embeds.parameters()], 'lr': embedding_lr},
+                                   {'params': [self.lm_head.weight], 'lr': unembedding_lr},
+                                   # their first gradients are rounding errors, which a smaller eps would turn into full steps
+                                   {'params': [self.x0_lambdas], 'lr': unembedding_lr, 'eps': 1e-6}],
+                                  betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
         for group in muon.param_groups + adamw.param_groups:
             group['initial_lr'] = group['lr']
         return [muon, adamw]
@@ -279,7 +294,7 @@ class GPT(nn.Module):
         appendix B: forward and backward, attention not halved for being causal). None for a device whose peak is not listed."""
         peaks = {'H100': 989e12, 'H200': 989e12, 'A100': 312e12}  # FLOP/s, from the data sheets (SXM)
         peak = next((peak for name, peak in peaks.items() if name in device_name), None)
-        matmul = sum(p.numel() for p in self.parameters()) - self.wte.weight.numel()
+        matmul = sum(p.numel() for p in [*self.blocks.parameters(), self.lm_head.weight])
         flops_per_token = 6 * matmul + 12 * self.config.n_layer * self.config.n_embd * self.config.block_size
         return peak and flops_per_token * tokens_per_s / peak
 

@@ -68,7 +68,7 @@ def load(out_dir, device):
     except FileNotFoundError:
         fail(f'there is no {path}. Train a model first (python train.py), or name its folder with --out_dir.')
     except Exception as e:  # torch.load raises many kinds on a damaged file
-        fail(f'{path} cannot be read: {type(e).__name__}: {e}'.splitlines()[0])
+        fail(f"{path} cannot be read: {type(e).__name__}: {' '.join(str(e).split()):.300}")
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try:

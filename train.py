@@ -50,9 +50,10 @@ batch_size = 16  # rows in one forward pass on one device, at most: lower it whe
 gradient_accumulation_steps = 1  # a step trains on batch_size * this many rows, however many processes share them
 max_iters = 1000  # steps in the whole run
 learning_rate = 0.02  # of Muon, for the matrices in the blocks; an update's root mean square is 0.2 times this
-embedding_lr = 0.01  # of AdamW, for all the rest
+embedding_lr = 0.2  # of AdamW, for the embeddings
+unembedding_lr = 0.01  # of AdamW, for the head
 weight_decay = 0.1  # of Muon; what AdamW trains has none
-beta1 = 0.9  # of AdamW
+beta1 = 0.8  # of AdamW
 beta2 = 0.95  # of AdamW
 grad_clip = 1.0  # largest norm of the gradient; 0.0 switches clipping off
 warmup_iters = 20  # steps in which the learning rates rise from 0
@@ -243,9 +244,12 @@ if master:
 
 torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
-optimizers = raw_model.configure_optimizers(learning_rate, embedding_lr, weight_decay, (beta1, beta2), dtype == 'bfloat16')
+optimizers = raw_model.configure_optimizers(learning_rate, embedding_lr, unembedding_lr, weight_decay, (beta1, beta2), dtype == 'bfloat16')
 if init_from == 'resume':
-    raw_model.load_state_dict(checkpoint['model'])
+    try:
+        raw_model.load_state_dict(checkpoint['model'])
+    except RuntimeError as e:
+        fail(f"{ckpt_path} does not fit the GPT of model.py: {str(e).splitlines()[1].strip():.200} Resume with the model.py of the run.")
     for optimizer, saved in zip(optimizers, checkpoint['optimizers']):
         for old, new in zip(saved['param_groups'], optimizer.param_groups):
             old.update({k: v for k, v in new.items() if k != 'params'})  # rates and the like are those set now
@@ -376,8 +380,8 @@ while True:
         state['bad_steps'] += 1
         say(f"iter {iter_num + 1} skipped: loss {loss}, gradient norm {norm} ({state['bad_steps']} in a row)")
         if state['bad_steps'] == 5:
-            fail(f"5 steps in a row were not finite; {last_saved}. Lower learning_rate (now {learning_rate}) and "
-                 f"embedding_lr (now {embedding_lr}), or set --dtype=float32, then --init_from=resume.")
+            fail(f"5 steps in a row were not finite; {last_saved}. Lower learning_rate (now {learning_rate}), "
+                 f"embedding_lr ({embedding_lr}) and unembedding_lr ({unembedding_lr}), or set --dtype=float32, then --init_from=resume.")
     raw_model.zero_grad(set_to_none=True)
     state['iter_num'] = iter_num = iter_num + 1
 

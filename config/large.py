@@ -7,5 +7,6 @@ batch_size = 8
 gradient_accumulation_steps = 4
 max_iters = 2000
 learning_rate = 0.01
-embedding_lr = 0.005
+embedding_lr = 0.12
+unembedding_lr = 0.006
 dropout = 0.1

@@ -7,5 +7,6 @@ batch_size = 16
 gradient_accumulation_steps = 2
 max_iters = 1500
 learning_rate = 0.01
-embedding_lr = 0.005
+embedding_lr = 0.14
+unembedding_lr = 0.007
 dropout = 0.1

@@ -7,5 +7,6 @@ batch_size = 16
 gradient_accumulation_steps = 1
 max_iters = 1000
 learning_rate = 0.01
-embedding_lr = 0.005
+embedding_lr = 0.2
+unembedding_lr = 0.01
 dropout = 0.1

@@ -431,9 +431,12 @@ def test_damaged_or_foreign_checkpoints_are_refused_in_one_line(dataset, trainer
     options = [f'--data_dir={dataset}', f'--out_dir={tmp_path}/out']
     assert trainer.run(*options, '--max_iters=1')[0] == 0
     ckpt = tmp_path / 'out/ckpt.pt'
-    whole = ckpt.read_bytes()
+    whole, other = ckpt.read_bytes(), torch.load(ckpt, weights_only=True)
+    other['model']['h.weight'] = other['model'].pop('x0_lambdas')
+    torch.save(other, tmp_path / 'other.pt')
     for content, flags, says in ((whole[:len(whole) // 2], [], 'is damaged'), (b'', [], 'is damaged'), (b'PK', [], 'is damaged'),
-                                 (whole, ['--n_layer=3'], 'has n_layer 2'), (None, [], 'no ')):
+                                 (whole, ['--n_layer=3'], 'has n_layer 2'), (None, [], 'no '),
+                                 ((tmp_path / 'other.pt').read_bytes(), [], 'Missing key(s) in state_dict: "x0_lambdas"')):
         ckpt.unlink() if content is None else ckpt.write_bytes(content)
         code, text = trainer.run(*options, *flags, '--init_from=resume')
         assert code == 1 and says in text and text.startswith('train.py: ') and text.count('\n') == 1, text
