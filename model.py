@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 
 @dataclass
@@ -62,6 +63,12 @@ def attend_windows(q, k, v, windows):
     return torch.cat(y, 1).view(nh, B, T, hd).transpose(0, 1)
 
 
+def block_mask(windows):
+    """The same for a GPU, when compiled: flex_attention passes over the blocks in which no position attends to any other."""
+    return create_block_mask(lambda b, h, q, k: (q >= k) & (windows[b, q] == windows[b, k]), len(windows), None,
+                             windows.size(1), windows.size(1), windows.device)
+
+
 class CausalSelfAttention(nn.Module):
 
     def __init__(self, config, layer):
@@ -81,7 +88,9 @@ class CausalSelfAttention(nn.Module):
         q, k = rotate(norm(q), cos, sin), rotate(norm(k), cos, sin)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, nh, S, hd): all that the rows hold so far
-        if mask is not None and mask.dim() == 2:
+        if isinstance(mask, BlockMask):
+            y = flex_attention(q, k, v, block_mask=mask)
+        elif mask is not None and mask.dim() == 2:
             y = attend_windows(q, k, v, mask)
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
@@ -242,8 +251,11 @@ class GPT(nn.Module):
         assert T <= self.config.block_size, f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
         mask = None
         if windows is not None:
-            mask = windows  # on a CPU, up to some 256 tokens, a mask over whole rows is quicker than many small products
-            if idx.device.type != 'cpu' or T <= 256:
+            if idx.device.type == 'cuda' and torch.compiler.is_compiling():
+                mask = block_mask(windows)
+            elif idx.device.type == 'cpu' and T > 256:
+                mask = windows
+            else:  # on a CPU, up to some 256 tokens, quicker than many small products
                 mask = (windows[:, None, :, None] == windows[:, None, None, :]).tril()
         x = self.trunk(idx, self.cos[:T], self.sin[:T], mask)
         if targets is None:

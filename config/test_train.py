@@ -19,7 +19,7 @@ from torch.nn import functional as F
 import tct_github_workflow as tct
 from config import configure
 from data.packing import fill, load, pack
-from model import GPT, GPTConfig, HeadLoss, attend_windows, document_nats
+from model import GPT, GPTConfig, HeadLoss, block_mask, document_nats
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TRAIN = os.path.join(ROOT, 'train.py')
@@ -252,24 +252,29 @@ def test_what_is_not_scored_has_no_gradient():
     assert touched[1:11].all() and not touched[11:].any()  # inputs behind the last scored position
 
 
-def test_attention_stops_at_the_border_of_a_window():
-    """Two rows of windows, the last of one and the first of the next with the same number; with gradients, as a CPU goes its own way there."""
-    gpt, idx = model(), torch.randint(0, 8192, (2, 50))
-    windows = torch.tensor([[0] * 20 + [1] * 30, [1] * 7 + [2] * 43])
+@pytest.mark.parametrize('n', (1, 6))  # rows of 50 and of 300 tokens: a CPU goes another way with long ones
+def test_attention_stops_at_the_border_of_a_window(n):
+    """Two rows of windows, the last of one and the first of the next with the same number; with gradients."""
+    gpt, idx = model(block_size=320), torch.randint(0, 8192, (2, 50 * n))
+    windows = torch.tensor([[0] * 20 * n + [1] * 30 * n, [1] * 7 * n + [2] * 43 * n])
     packed = gpt(idx, idx, 'sum', windows)[1]
-    apart = sum(gpt(x, x, 'sum')[1] for x in (idx[:1, :20], idx[:1, 20:], idx[1:, :7], idx[1:, 7:]))
+    apart = sum(gpt(x, x, 'sum')[1] for x in (idx[:1, :20 * n], idx[:1, 20 * n:], idx[1:, :7 * n], idx[1:, 7 * n:]))
     torch.testing.assert_close(packed, apart, rtol=1e-5, atol=1e-4)
     for a, b in zip(torch.autograd.grad(packed, gpt.parameters()), torch.autograd.grad(apart, gpt.parameters())):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
-def test_masked_rows_and_cut_out_windows_attend_alike():
-    """What a GPU does, a mask over whole rows, and what a CPU does."""
-    torch.manual_seed(0)
-    q, k, v = torch.randn(3, 2, 4, 50, 8)
+@pytest.mark.filterwarnings('ignore:flex_attention called without')
+def test_three_ways_to_stay_within_windows_attend_alike():
+    """A mask over whole rows, what a CPU does with long rows, and what a GPU does (forward only: a CPU has no more of it)."""
+    gpt, idx = model().requires_grad_(False), torch.randint(0, 8192, (2, 50))
+    for p in gpt.parameters():
+        p.normal_(std=0.1)
     windows = torch.tensor([[0] * 20 + [1] * 30, [1] * 7 + [2] * 43])
     mask = (windows[:, None, :, None] == windows[:, None, None, :]).tril()
-    torch.testing.assert_close(attend_windows(q, k, v, windows), F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+    masked, cut, blocks = (gpt.trunk(idx, gpt.cos[:50], gpt.sin[:50], way) for way in (mask, windows, block_mask(windows)))
+    torch.testing.assert_close(cut, masked, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(blocks, masked, rtol=1e-4, atol=1e-4)
 
 
 def test_document_nats_scores_every_token_once_whatever_the_batch():
