@@ -1,4 +1,4 @@
-# 168 million parameters: torchrun --nproc_per_node=8 train.py config/large.py, or python on one GPU
+# 185 million parameters: torchrun --nproc_per_node=8 train.py config/large.py, or python on one GPU
 n_layer = 12
 n_head = 16
 n_embd = 1024

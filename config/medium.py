@@ -1,4 +1,4 @@
-# 69 million parameters: torchrun --nproc_per_node=8 train.py config/medium.py, or python on one GPU
+# 82 million parameters: torchrun --nproc_per_node=8 train.py config/medium.py, or python on one GPU
 n_layer = 8
 n_head = 12
 n_embd = 768

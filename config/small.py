@@ -1,4 +1,4 @@
-# 20 million parameters, one GPU: python train.py config/small.py
+# 27 million parameters, one GPU: python train.py config/small.py
 n_layer = 8
 n_head = 6
 n_embd = 384

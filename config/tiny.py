@@ -1,4 +1,4 @@
-# 2.9 million parameters, a laptop's CPU, two to six minutes: python train.py config/tiny.py
+# 5 million parameters, a laptop's CPU, two to four minutes: python train.py config/tiny.py
 n_layer = 4
 n_head = 2
 n_embd = 128
