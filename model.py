@@ -1,7 +1,7 @@
 """The GPT, in one file: the forward for training, the cached one for sampling, the scoring of documents, the optimizers.
 
 A pre-norm decoder with rotary positions, QK norm, RMSNorm without weights, ReLU squared, no biases, projections that start at
-zero, a soft cap on the logits, the embedding given to every block anew and embeddings of their own for the values of the last two, as
+zero, a soft cap on the logits, the embedding added again before each block and value embeddings in the last two blocks, as
 kept after many trials by modded-nanogpt (https://github.com/KellerJordan/modded-nanogpt) and nanochat
 (https://github.com/karpathy/nanochat), in the shape of nanoGPT's model.py.
 
@@ -64,7 +64,7 @@ def attend_windows(q, k, v, windows):
 
 
 def block_mask(windows):
-    """The same for a GPU, when compiled: flex_attention passes over the blocks in which no position attends to any other."""
+    """What attend_windows is to a CPU, for a compiled GPU: flex_attention passes over blocks in which no position attends to any other."""
     return create_block_mask(lambda b, h, q, k: (q >= k) & (windows[b, q] == windows[b, k]), len(windows), None,
                              windows.size(1), windows.size(1), windows.device)
 
