@@ -33,12 +33,18 @@ class GPTConfig:
 def norm(x):
     """RMSNorm without weights, cast once for all the matrix products that read it."""
     x = F.rms_norm(x, (x.size(-1),))
-    return x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled(x.device.type) else x
+    return (
+        x.to(torch.get_autocast_dtype(x.device.type))
+        if torch.is_autocast_enabled(x.device.type)
+        else x
+    )
 
 
 def rotary(positions, head_dim):
     """cos and sin of the rotary angles (https://arxiv.org/abs/2104.09864): two tensors (..., T, head_dim / 2) in fp32."""
-    freqs = 10000 ** -(torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)
+    freqs = 10000 ** -(
+        torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    )
     angles = positions[..., None].float() * freqs
     return angles.cos(), angles.sin()
 
@@ -57,20 +63,30 @@ def attend_windows(q, k, v, windows):
     B, nh, T, hd = q.size()
     apart = windows + torch.arange(B)[:, None] * (T + 1)  # no two rows have a number in common
     lengths = torch.unique_consecutive(apart, return_counts=True)[1].tolist()
-    q, k, v = (t.transpose(0, 1).reshape(nh, B * T, hd).split(lengths, 1) for t in (q, k, v))  # of each window: (nh, l, hd)
+    q, k, v = (
+        t.transpose(0, 1).reshape(nh, B * T, hd).split(lengths, 1) for t in (q, k, v)
+    )  # of each window: (nh, l, hd)
     above = torch.full((max(lengths), max(lengths)), -torch.inf, dtype=q[0].dtype).triu(1)
-    y = [torch.baddbmm(above[:n, :n], q, k.mT, alpha=hd ** -0.5).softmax(-1) @ v for q, k, v, n in zip(q, k, v, lengths)]
+    y = [
+        torch.baddbmm(above[:n, :n], q, k.mT, alpha=hd**-0.5).softmax(-1) @ v
+        for q, k, v, n in zip(q, k, v, lengths)
+    ]
     return torch.cat(y, 1).view(nh, B, T, hd).transpose(0, 1)
 
 
 def block_mask(windows):
     """What attend_windows is to a CPU, for a compiled GPU: flex_attention passes over blocks in which no position attends to any other."""
-    return create_block_mask(lambda b, h, q, k: (q >= k) & (windows[b, q] == windows[b, k]), len(windows), None,
-                             windows.size(1), windows.size(1), windows.device)
+    return create_block_mask(
+        lambda b, h, q, k: (q >= k) & (windows[b, q] == windows[b, k]),
+        len(windows),
+        None,
+        windows.size(1),
+        windows.size(1),
+        windows.device,
+    )
 
 
 class CausalSelfAttention(nn.Module):
-
     def __init__(self, config, layer):
         super().__init__()
         self.layer, self.n_head = layer, config.n_head
@@ -84,7 +100,9 @@ class CausalSelfAttention(nn.Module):
         q, k, v = self.c_q(x), self.c_k(x), self.c_v(x)
         if value_embed is not None:
             v = v + value_embed.to(v.dtype)
-        q, k, v = (t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v))  # (B, nh, T, hd)
+        q, k, v = (
+            t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v)
+        )  # (B, nh, T, hd)
         q, k = rotate(norm(q), cos, sin), rotate(norm(k), cos, sin)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, nh, S, hd): all that the rows hold so far
@@ -98,7 +116,6 @@ class CausalSelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-
     def __init__(self, config, layer):
         super().__init__()
         self.attn = CausalSelfAttention(config, layer)
@@ -108,7 +125,9 @@ class Block(nn.Module):
 
     def forward(self, x, *attn):
         x = x + self.dropout(self.attn(norm(x), *attn))
-        return x + self.dropout(self.c_proj(F.relu(self.c_fc(norm(x))).square()))  # https://arxiv.org/abs/2109.08668
+        return x + self.dropout(
+            self.c_proj(F.relu(self.c_fc(norm(x))).square())
+        )  # https://arxiv.org/abs/2109.08668
 
 
 class HeadLoss(torch.autograd.Function):
@@ -123,21 +142,23 @@ class HeadLoss(torch.autograd.Function):
         """x (N, C), weight (V, C), targets (N,), -1 for what is not scored. Returns their sum and, without gradient, all (N,)."""
         losses = torch.zeros_like(targets, dtype=torch.float32)
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
-        rows, weight = 512 if x.device.type == 'cpu' else 8192, weight.to(x.dtype)
+        rows, weight = 512 if x.device.type == "cpu" else 8192, weight.to(x.dtype)
         for a in range(0, len(x), rows):
-            xs, ts = x[a:a + rows], targets[a:a + rows, None]
+            xs, ts = x[a : a + rows], targets[a : a + rows, None]
             scored, ts = ts >= 0, ts.clamp(min=0)
             z = xs @ weight.T
             z_target, z = z.gather(1, ts).float(), z.float()
-            r, r_target = (torch.rsqrt(1 + (y / cap).square()) for y in (z, z_target))  # capped = z * r, and its slope is r^3
+            r, r_target = (
+                torch.rsqrt(1 + (y / cap).square()) for y in (z, z_target)
+            )  # capped = z * r, and its slope is r^3
             p, p_target = torch.exp(z * r), torch.exp(z_target * r_target)
             total = p.sum(1, keepdim=True)
-            losses[a:a + rows] = ((total.log() - z_target * r_target) * scored)[:, 0]
+            losses[a : a + rows] = ((total.log() - z_target * r_target) * scored)[:, 0]
             if with_grad:  # times total here, divided by it after the products: so that one pass over the logits is enough
                 g = (p * (r * r * r)).to(xs.dtype)
-                g.scatter_(1, ts, ((p_target - total) * r_target ** 3).to(xs.dtype))
+                g.scatter_(1, ts, ((p_target - total) * r_target**3).to(xs.dtype))
                 share = scored / total
-                dx[a:a + rows] = (g @ weight) * share
+                dx[a : a + rows] = (g @ weight) * share
                 dweight += g.T @ (xs * share).to(xs.dtype)
         ctx.save_for_backward(dx, dweight)
         ctx.mark_non_differentiable(losses)
@@ -157,7 +178,13 @@ class KVCache:
 
     def __init__(self, config, batch_size, max_len, device, dtype):
         # one slot more than max_len takes what must be written somewhere: the padding behind a full row
-        shape = (config.n_layer, batch_size, config.n_head, max_len + 1, config.n_embd // config.n_head)
+        shape = (
+            config.n_layer,
+            batch_size,
+            config.n_head,
+            max_len + 1,
+            config.n_embd // config.n_head,
+        )
         self.k = torch.zeros(shape, device=device, dtype=dtype)
         self.v = torch.zeros(shape, device=device, dtype=dtype)
         self.length = torch.zeros(batch_size, dtype=torch.int64)
@@ -169,15 +196,21 @@ class KVCache:
         for t in (self.k, self.v):
             for b, row in enumerate(rows):
                 if row > b:
-                    t[:, b, :, :self.length[row]] = t[:, row, :, :self.length[row]]
-        self.k, self.v, self.length = self.k[:, :len(rows)], self.v[:, :len(rows)], self.length[rows]
+                    t[:, b, :, : self.length[row]] = t[:, row, :, : self.length[row]]
+        self.k, self.v, self.length = (
+            self.k[:, : len(rows)],
+            self.v[:, : len(rows)],
+            self.length[rows],
+        )
 
     def plan(self, rows, counts, T):
         """Where the next T tokens of these rows go and what they may attend to. Returns their positions (B, T)."""
         begin = self.length[rows]
         max_len, S = self.k.size(3) - 1, int((begin + counts).max())
         if S > max_len:
-            raise ValueError(f"the cache holds {max_len} tokens a row, not {S}. Re-window the row or make a longer cache.")
+            raise ValueError(
+                f"the cache holds {max_len} tokens a row, not {S}. Re-window the row or make a longer cache."
+            )
         at = begin[:, None] + torch.arange(T)
         device = self.k.device
         self.mask = (torch.arange(S) <= at[..., None])[:, None].to(device)  # (B, 1, T, S)
@@ -190,8 +223,10 @@ class KVCache:
         """Store k, v (B, nh, T, hd) and return all keys and values of their rows (B, nh, S, hd)."""
         everything = []
         for stored, new in ((self.k[layer], k), (self.v[layer], v)):
-            stored[self.rows[:, None], :, self.slots] = new.transpose(1, 2).to(stored.dtype)  # indexed as (B, T, nh, hd)
-            stored = stored[:, :, :self.S]
+            stored[self.rows[:, None], :, self.slots] = new.transpose(1, 2).to(
+                stored.dtype
+            )  # indexed as (B, T, nh, hd)
+            stored = stored[:, :, : self.S]
             everything.append((stored if self.whole else stored[self.rows]).to(new.dtype))
         return everything
 
@@ -202,18 +237,24 @@ class GPT(nn.Module):
     def __init__(self, config):
         super().__init__()
         if config.n_embd % config.n_head or config.n_embd // config.n_head % 2:
-            raise ValueError(f"n_embd {config.n_embd} must be n_head {config.n_head} times an even number")
+            raise ValueError(
+                f"n_embd {config.n_embd} must be n_head {config.n_head} times an even number"
+            )
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         # joins the values of the last blocks: much to know about a token, at hardly a cost (of 1 to 4 blocks, 2 or 3 learn best)
-        self.value_embeds = nn.ModuleList(nn.Embedding(config.vocab_size, config.n_embd) for _ in range(min(2, config.n_layer)))
-        self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))  # how much of the embedding joins the stream again before each block
+        self.value_embeds = nn.ModuleList(
+            nn.Embedding(config.vocab_size, config.n_embd) for _ in range(min(2, config.n_layer))
+        )
+        self.x0_lambdas = nn.Parameter(
+            torch.zeros(config.n_layer)
+        )  # how much of the embedding joins the stream again before each block
         self.dropout = nn.Dropout(config.dropout)
         cos, sin = rotary(torch.arange(config.block_size), config.n_embd // config.n_head)
-        self.register_buffer('cos', cos, persistent=False)  # (block_size, hd / 2)
-        self.register_buffer('sin', sin, persistent=False)
+        self.register_buffer("cos", cos, persistent=False)  # (block_size, hd / 2)
+        self.register_buffer("sin", sin, persistent=False)
         # what writes to the stream or the logits starts at zero: blocks as the identity, all tokens as equally likely
         nn.init.normal_(self.wte.weight, std=1.0)
         for embed in self.value_embeds:
@@ -240,7 +281,7 @@ class GPT(nn.Module):
         logits = self.lm_head(x).float()
         return logits * torch.rsqrt(1 + (logits / self.cap).square())
 
-    def forward(self, idx, targets=None, reduction='mean', windows=None):
+    def forward(self, idx, targets=None, reduction="mean", windows=None):
         """(logits, None) without targets, else (None, loss in nats per token).
 
         idx, targets: (B, T) int64, T <= block_size; a target of -1 is not scored. reduction: 'mean' over what is scored, 'sum',
@@ -248,21 +289,32 @@ class GPT(nn.Module):
         does not leave.
         """
         B, T = idx.size()
-        assert T <= self.config.block_size, f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
+        assert T <= self.config.block_size, (
+            f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
+        )
         mask = None
         if windows is not None:
-            if idx.device.type == 'cuda' and torch.compiler.is_compiling():
+            if idx.device.type == "cuda" and torch.compiler.is_compiling():
                 mask = block_mask(windows)
-            elif idx.device.type == 'cpu' and T > 256:
+            elif idx.device.type == "cpu" and T > 256:
                 mask = windows
             else:  # on a CPU, up to some 256 tokens, quicker than many small products
                 mask = (windows[:, None, :, None] == windows[:, None, None, :]).tril()
         x = self.trunk(idx, self.cos[:T], self.sin[:T], mask)
         if targets is None:
             return self.head(x), None
-        total, losses = HeadLoss.apply(x.flatten(0, 1), self.lm_head.weight, targets.flatten(), self.cap,
-                                       torch.is_grad_enabled())
-        return None, {'mean': total / (targets >= 0).sum(), 'sum': total, 'none': losses.view(B, T)}[reduction]
+        total, losses = HeadLoss.apply(
+            x.flatten(0, 1),
+            self.lm_head.weight,
+            targets.flatten(),
+            self.cap,
+            torch.is_grad_enabled(),
+        )
+        return None, {
+            "mean": total / (targets >= 0).sum(),
+            "sum": total,
+            "none": losses.view(B, T),
+        }[reduction]
 
     def new_cache(self, batch_size, max_len=None):
         """A KVCache for batch_size rows of at most max_len tokens (default block_size)."""
@@ -280,34 +332,62 @@ class GPT(nn.Module):
         block_size, start the row again: cache.length[row] = 0, then [start // 32, *tokens[start:]] with rows=[row].
         """
         B, T = idx.size()
-        rows = torch.arange(len(cache.length)) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
-        counts = torch.full((B,), T) if counts is None else torch.as_tensor(counts, dtype=torch.int64)
-        assert B == len(rows) == len(counts), f"idx has {B} rows for {len(rows)} rows of the cache and {len(counts)} counts"
+        rows = (
+            torch.arange(len(cache.length))
+            if rows is None
+            else torch.as_tensor(rows, dtype=torch.int64)
+        )
+        counts = (
+            torch.full((B,), T) if counts is None else torch.as_tensor(counts, dtype=torch.int64)
+        )
+        assert B == len(rows) == len(counts), (
+            f"idx has {B} rows for {len(rows)} rows of the cache and {len(counts)} counts"
+        )
         cos, sin = rotary(cache.plan(rows, counts, T), self.config.n_embd // self.config.n_head)
         x = self.trunk(idx, cos[:, None], sin[:, None], cache.mask, cache)
         return self.head(x[torch.arange(B), (counts - 1).to(x.device)])
 
-    def configure_optimizers(self, learning_rate, embedding_lr, unembedding_lr, weight_decay, betas, bf16):
+    def configure_optimizers(
+        self, learning_rate, embedding_lr, unembedding_lr, weight_decay, betas, bf16
+    ):
         """[Muon for the matrices of the blocks, AdamW for the rest: the embeddings at embedding_lr, head and x0_lambdas at
         unembedding_lr]. A schedule scales each group's initial_lr. bf16: whether Muon multiplies in bf16."""
-        muon = Muon(self.blocks.parameters(), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn='match_rms_adamw')
+        muon = Muon(
+            self.blocks.parameters(),
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
         muon.dtype = torch.bfloat16 if bf16 else torch.float32
-        adamw = torch.optim.AdamW([{'params': [self.wte.weight, *self.value_embeds.parameters()], 'lr': embedding_lr},
-                                   {'params': [self.lm_head.weight], 'lr': unembedding_lr},
-                                   # their first gradients are rounding errors, which a smaller eps would turn into full steps
-                                   {'params': [self.x0_lambdas], 'lr': unembedding_lr, 'eps': 1e-6}],
-                                  betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
+        adamw = torch.optim.AdamW(
+            [
+                {"params": [self.wte.weight, *self.value_embeds.parameters()], "lr": embedding_lr},
+                {"params": [self.lm_head.weight], "lr": unembedding_lr},
+                # their first gradients are rounding errors, which a smaller eps would turn into full steps
+                {"params": [self.x0_lambdas], "lr": unembedding_lr, "eps": 1e-6},
+            ],
+            betas=betas,
+            eps=1e-10,
+            weight_decay=0.0,
+            fused=True,
+        )
         for group in muon.param_groups + adamw.param_groups:
-            group['initial_lr'] = group['lr']
+            group["initial_lr"] = group["lr"]
         return [muon, adamw]
 
     def estimate_mfu(self, tokens_per_s, device_name):
         """Share of the device's dense bf16 peak in use, counting operations as nanoGPT and PaLM do (https://arxiv.org/abs/2204.02311,
         appendix B: forward and backward, attention not halved for being causal). None for a device whose peak is not listed."""
-        peaks = {'H100': 989e12, 'H200': 989e12, 'A100': 312e12}  # FLOP/s, from the data sheets (SXM)
+        peaks = {
+            "H100": 989e12,
+            "H200": 989e12,
+            "A100": 312e12,
+        }  # FLOP/s, from the data sheets (SXM)
         peak = next((peak for name, peak in peaks.items() if name in device_name), None)
         matmul = sum(p.numel() for p in [*self.blocks.parameters(), self.lm_head.weight])
-        flops_per_token = 6 * matmul + 12 * self.config.n_layer * self.config.n_embd * self.config.block_size
+        flops_per_token = (
+            6 * matmul + 12 * self.config.n_layer * self.config.n_embd * self.config.block_size
+        )
         return peak and flops_per_token * tokens_per_s / peak
 
 
@@ -317,32 +397,42 @@ class Muon(torch.optim.Muon):
     The same update and state, but torch's goes matrix by matrix, thousands of small kernels on a GPU, and always in bf16, which a
     CPU without bf16 instructions emulates, fifty times slower than fp32: it would take most of a small model's step.
     """
+
     dtype = torch.bfloat16
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
             shapes = {}
-            for p in group['params']:
+            for p in group["params"]:
                 shapes.setdefault(p.shape, []).append(p)
             for (rows, columns), params in shapes.items():
                 for p in params:
-                    if 'momentum_buffer' not in self.state[p]:
-                        self.state[p]['momentum_buffer'] = torch.zeros_like(p)
-                buffers, grads = [self.state[p]['momentum_buffer'] for p in params], [p.grad for p in params]
-                torch._foreach_lerp_(buffers, grads, 1 - group['momentum'])
-                update = torch.stack(torch._foreach_lerp(grads, buffers, group['momentum'])).to(self.dtype)  # Nesterov
+                    if "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                buffers, grads = (
+                    [self.state[p]["momentum_buffer"] for p in params],
+                    [p.grad for p in params],
+                )
+                torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+                update = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"])).to(
+                    self.dtype
+                )  # Nesterov
                 # Newton-Schulz: drives all singular values of each matrix towards 1
                 x = update.mT if rows > columns else update
-                x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=group['eps'])
-                a, b, c = group['ns_coefficients']
-                for _ in range(group['ns_steps']):
+                x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])
+                a, b, c = group["ns_coefficients"]
+                for _ in range(group["ns_steps"]):
                     gram = x @ x.mT
-                    x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+                    x = torch.baddbmm(
+                        x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a
+                    )
                 update = (x.mT if rows > columns else x).to(params[0].dtype)
-                scale = 0.2 * math.sqrt(max(rows, columns))  # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
-                torch._foreach_mul_(params, 1 - group['lr'] * group['weight_decay'])
-                torch._foreach_add_(params, list(update.unbind()), alpha=-group['lr'] * scale)
+                scale = 0.2 * math.sqrt(
+                    max(rows, columns)
+                )  # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"] * scale)
 
 
 @torch.no_grad()
@@ -360,7 +450,9 @@ def document_nats(model, documents, batch_tokens=16384, stride=32):
             end = min(start + T, len(tokens))
             windows.append((end - start, i, start, scored))
             start, scored = max(start + stride, (end - T // 2) // stride * stride), end
-    windows.sort(reverse=True)  # the longest first: neighbours need little padding, and memory runs out at once or never
+    windows.sort(
+        reverse=True
+    )  # the longest first: neighbours need little padding, and memory runs out at once or never
     nats = torch.zeros(len(documents), dtype=torch.float64)
     while windows:
         size = max(1, batch_tokens // windows[0][0])
@@ -368,10 +460,14 @@ def document_nats(model, documents, batch_tokens=16384, stride=32):
         idx = np.zeros((len(batch), batch[0][0]), np.int64)
         targets = np.full_like(idx, -1)
         for b, (length, i, start, scored) in enumerate(batch):
-            content = np.asarray(documents[i][start:start + length], np.int64)
+            content = np.asarray(documents[i][start : start + length], np.int64)
             idx[b, 0] = min(start // stride, model.config.vocab_size - 1)
             idx[b, 1:length] = content[:-1]
-            targets[b, scored - start:length] = content[scored - start:]
-        _, loss = model(torch.from_numpy(idx).to(device), torch.from_numpy(targets).to(device), reduction='none')
-        nats.index_add_(0, torch.tensor([w[1] for w in batch]), loss.sum(dim=1, dtype=torch.float64).cpu())
+            targets[b, scored - start : length] = content[scored - start :]
+        _, loss = model(
+            torch.from_numpy(idx).to(device), torch.from_numpy(targets).to(device), reduction="none"
+        )
+        nats.index_add_(
+            0, torch.tensor([w[1] for w in batch]), loss.sum(dim=1, dtype=torch.float64).cpu()
+        )
     return nats

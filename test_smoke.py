@@ -2,6 +2,7 @@
 
 prepare -> train -> resume -> two processes -> sample -> eval, each a process of its own, and the examples of the README.
 """
+
 import json
 import math
 import os
@@ -16,8 +17,18 @@ import torch
 import tct_github_workflow as tct
 
 ROOT = Path(__file__).parent
-TINY = ["--n_layer=2", "--n_head=2", "--n_embd=32", "--block_size=128", "--batch_size=4", "--gradient_accumulation_steps=2", "--eval_interval=5",
-        "--log_interval=1", "--warmup_iters=1", "--device=cpu"]
+TINY = [
+    "--n_layer=2",
+    "--n_head=2",
+    "--n_embd=32",
+    "--block_size=128",
+    "--batch_size=4",
+    "--gradient_accumulation_steps=2",
+    "--eval_interval=5",
+    "--log_interval=1",
+    "--warmup_iters=1",
+    "--device=cpu",
+]
 
 TEMPLATE = """name: {name}
 on:
@@ -34,9 +45,14 @@ jobs:
           echo "{name}"
           {command}
 """
-WORDS = [("Tests", "test", "ubuntu-latest", "Test", "pytest -q"), ("Lint", "lint", "ubuntu-22.04", "Check style", "ruff check ."),
-         ("Docs", "docs", "ubuntu-latest", "Build", "make html"), ("Release", "publish", "macos-latest", "Upload", "twine upload dist/*"),
-         ("Nightly", "nightly", "windows-latest", "All of it", "tox"), ("Types", "types", "ubuntu-latest", "Types", "mypy src")]
+WORDS = [
+    ("Tests", "test", "ubuntu-latest", "Test", "pytest -q"),
+    ("Lint", "lint", "ubuntu-22.04", "Check style", "ruff check ."),
+    ("Docs", "docs", "ubuntu-latest", "Build", "make html"),
+    ("Release", "publish", "macos-latest", "Upload", "twine upload dist/*"),
+    ("Nightly", "nightly", "windows-latest", "All of it", "tox"),
+    ("Types", "types", "ubuntu-latest", "Types", "mypy src"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +62,22 @@ def folder(tmp_path_factory):
     (folder / "in").mkdir()
     for i in range(12):
         name, job, runner, step, command = WORDS[i % 6]
-        text = TEMPLATE.format(name=f"{name} {i}", job=job, runner=runner, step=step, command=command, more="  pull_request:" if i < 6 else "")
+        text = TEMPLATE.format(
+            name=f"{name} {i}",
+            job=job,
+            runner=runner,
+            step=step,
+            command=command,
+            more="  pull_request:" if i < 6 else "",
+        )
         path = folder / "in" / f"{job}{i}.yml"
         if i == 11:
             path, text = path.with_suffix(".json"), tct.yaml_to_json(text)
         path.write_text(text, encoding="utf-8")
     (folder / "in" / "broken.yml").write_text("on: push\njobs:\n\t- x\n")
-    (folder / "in" / "invalid.yml").write_text("on: push\njobs: {a: {runs-on: x, steps: [{uses: a, run: b}]}}\n")
+    (folder / "in" / "invalid.yml").write_text(
+        "on: push\njobs: {a: {runs-on: x, steps: [{uses: a, run: b}]}}\n"
+    )
     return folder
 
 
@@ -67,47 +92,95 @@ def run(folder, *command, ok=True):
 
 
 def log(folder, key):
-    return [row[key] for row in map(json.loads, (folder / "out" / "log.jsonl").read_text().splitlines()) if key in row]
+    return [
+        row[key]
+        for row in map(json.loads, (folder / "out" / "log.jsonl").read_text().splitlines())
+        if key in row
+    ]
 
 
 def test_the_whole_pipeline(folder):
     before = {p.name: p.read_bytes() for p in (folder / "in").iterdir()}
     run(folder, sys.executable, "prepare.py", "--input=in", "--train_split=0.7")
     meta = json.loads((folder / "data/pypi/meta.json").read_text())
-    assert meta["train"]["documents"] + meta["val"]["documents"] == 12 and meta["val"]["documents"] > 0
-    skipped = [json.loads(line) for line in (folder / "data/pypi/skipped.jsonl").read_text().splitlines()]
+    assert (
+        meta["train"]["documents"] + meta["val"]["documents"] == 12 and meta["val"]["documents"] > 0
+    )
+    skipped = [
+        json.loads(line) for line in (folder / "data/pypi/skipped.jsonl").read_text().splitlines()
+    ]
     assert sorted(Path(s["path"]).name for s in skipped) == ["broken.yml", "invalid.yml"]
     assert before == {p.name: p.read_bytes() for p in (folder / "in").iterdir()}
     run(folder, sys.executable, "prepare.py", "--inspect=data/pypi")
 
     run(folder, sys.executable, "train.py", *TINY, "--max_iters=10")
     losses = log(folder, "loss")
-    assert len(losses) == 10 and all(map(math.isfinite, losses)) and losses[-1] < losses[0] < 1.2 * math.log(8192)
-    assert all(norm > 0 for norm in log(folder, "norm")) and log(folder, "val_bits_per_byte")[-1] < log(folder, "val_bits_per_byte")[0]
+    assert (
+        len(losses) == 10
+        and all(map(math.isfinite, losses))
+        and losses[-1] < losses[0] < 1.2 * math.log(8192)
+    )
+    assert (
+        all(norm > 0 for norm in log(folder, "norm"))
+        and log(folder, "val_bits_per_byte")[-1] < log(folder, "val_bits_per_byte")[0]
+    )
     first = torch.load(folder / "out/ckpt.pt", weights_only=True)
 
     run(folder, sys.executable, "train.py", *TINY, "--max_iters=12", "--init_from=resume")
     more = torch.load(folder / "out/ckpt.pt", weights_only=True)
     assert (first["iter_num"], more["iter_num"]) == (10, 12) and len(log(folder, "loss")) == 12
-    assert all(not torch.equal(first["model"][k], more["model"][k]) for k in first["model"]), "some weights stand still"
+    assert all(not torch.equal(first["model"][k], more["model"][k]) for k in first["model"]), (
+        "some weights stand still"
+    )
 
-    output = run(folder, sys.executable, "sample.py", "--num_samples=3", "--max_new_tokens=150", "--device=cpu")
+    output = run(
+        folder,
+        sys.executable,
+        "sample.py",
+        "--num_samples=3",
+        "--max_new_tokens=150",
+        "--device=cpu",
+    )
     samples = sorted((folder / "out/samples").glob("*.yml"))
     assert [s.name for s in samples] == ["0001.yml", "0002.yml", "0003.yml"], output
     for sample in samples:
         tct.encode(tct.yaml_to_json(sample.read_text(encoding="utf-8")))
-    run(folder, sys.executable, "sample.py", "--num_samples=2", "--max_new_tokens=60", "--constrained=False", "--device=cpu")
+    run(
+        folder,
+        sys.executable,
+        "sample.py",
+        "--num_samples=2",
+        "--max_new_tokens=60",
+        "--constrained=False",
+        "--device=cpu",
+    )
 
-    output = run(folder, sys.executable, "eval.py", "--num_samples=4", "--max_new_tokens=100", "--device=cpu")
+    output = run(
+        folder, sys.executable, "eval.py", "--num_samples=4", "--max_new_tokens=100", "--device=cpu"
+    )
     assert json.loads(output.strip().splitlines()[-1])
-    assert "bits per byte" in (folder / "out/results.md").read_text() and (folder / "out/loss.png").stat().st_size > 1000
+    assert (
+        "bits per byte" in (folder / "out/results.md").read_text()
+        and (folder / "out/loss.png").stat().st_size > 1000
+    )
 
 
 def test_two_processes_train_together(folder):
     if not (folder / "data/pypi/meta.json").exists():
         run(folder, sys.executable, "prepare.py", "--input=in", "--train_split=0.7")
-    run(folder, sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py", *TINY, "--max_iters=2", "--out_dir=out2",
-        "--compile=False")
+    run(
+        folder,
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "train.py",
+        *TINY,
+        "--max_iters=2",
+        "--out_dir=out2",
+        "--compile=False",
+    )
     assert torch.load(folder / "out2/ckpt.pt", weights_only=True)["iter_num"] == 2
 
 
@@ -115,23 +188,34 @@ def test_two_processes_train_together(folder):
 def test_the_big_configs_build_step_once_and_resume(folder, name):
     if not (folder / "data/pypi/meta.json").exists():
         run(folder, sys.executable, "prepare.py", "--input=in", "--train_split=0.7")
-    flags = [f"config/{name}.py", "--block_size=64", "--batch_size=2", "--gradient_accumulation_steps=1", "--device=cpu", f"--out_dir={name}", "--dtype=float32", "--compile=False"]
+    flags = [
+        f"config/{name}.py",
+        "--block_size=64",
+        "--batch_size=2",
+        "--gradient_accumulation_steps=1",
+        "--device=cpu",
+        f"--out_dir={name}",
+        "--dtype=float32",
+        "--compile=False",
+    ]
     run(folder, sys.executable, "train.py", *flags, "--max_iters=1")
     output = run(folder, sys.executable, "train.py", *flags, "--max_iters=2", "--init_from=resume")
     assert "iter 2/2" in output
     for checkpoint in (folder / name).glob("*.pt"):
-        checkpoint.unlink()                     # a gigabyte each
+        checkpoint.unlink()  # a gigabyte each
 
 
 @pytest.mark.parametrize("script", ["prepare.py", "train.py", "sample.py", "eval.py"])
 def test_every_script_explains_its_settings_and_refuses_unknown_ones(folder, script):
     text = (ROOT / script).read_text(encoding="utf-8")
-    settings = re.findall(r"^(\w+) = [^(\n]*#", text[:text.rindex("configure(globals()")], re.M)
+    settings = re.findall(r"^(\w+) = [^(\n]*#", text[: text.rindex("configure(globals()")], re.M)
     shown = run(folder, sys.executable, script, "--help")
     assert len(settings) > 5 and all(f"{s}" in shown for s in settings)
     assert max(map(len, shown.splitlines())) <= 80
     refused = run(folder, sys.executable, script, "--sead=1", ok=False)
-    assert "seed" in refused and "Traceback" not in refused and len(refused.strip().splitlines()) == 1
+    assert (
+        "seed" in refused and "Traceback" not in refused and len(refused.strip().splitlines()) == 1
+    )
 
 
 def test_the_examples_of_the_readme_run_and_print_what_they_say():
@@ -139,6 +223,8 @@ def test_the_examples_of_the_readme_run_and_print_what_they_say():
     blocks = re.findall(r"```python\n(.*?)```\n+(?:```text\n(.*?)```)?", readme, re.S)
     assert len(blocks) >= 2
     for code, expected in blocks:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         assert not expected or done.stdout.strip() == expected.strip()

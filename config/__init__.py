@@ -27,7 +27,7 @@ SCALARS = (int, float, bool, str, type(None))
 
 def configure(settings, argv=None):
     """Apply argv (default: the command line) to settings, a script's globals(), in place. Returns them as a dict."""
-    keys = [k for k, v in settings.items() if not k.startswith('_') and type(v) in SCALARS]
+    keys = [k for k, v in settings.items() if not k.startswith("_") and type(v) in SCALARS]
 
     def fail(message):
         print(f"{os.path.basename(settings.get('__file__', 'config'))}: {message}", file=sys.stderr)
@@ -36,24 +36,32 @@ def configure(settings, argv=None):
     def assign(key, value, where):
         if key not in keys:
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
-            fail(f"{where}: no setting is called '{key}'. The nearest is '{near}'; --help lists them all.")
+            fail(
+                f"{where}: no setting is called '{key}'. The nearest is '{near}'; --help lists them all."
+            )
         want = type(settings[key])
         if want is float and type(value) is int:
             value = float(value)
         if type(value) not in SCALARS or want not in (type(value), type(None)):
-            fail(f"{where}: {key} must be of type {want.__name__}, like {settings[key]!r}, not {value!r}.")
+            fail(
+                f"{where}: {key} must be of type {want.__name__}, like {settings[key]!r}, not {value!r}."
+            )
         settings[key] = value
 
     wants_help = False
     for arg in sys.argv[1:] if argv is None else argv:
-        if arg in ('-h', '--help'):
+        if arg in ("-h", "--help"):
             wants_help = True
-        elif arg.startswith('--'):
-            key, equals, text = arg[2:].partition('=')  # at the first '=': the value may hold more of them
+        elif arg.startswith("--"):
+            key, equals, text = arg[2:].partition(
+                "="
+            )  # at the first '=': the value may hold more of them
             if not equals:
                 fail(f"{arg}: write --{key}=value, with an equals sign and no blanks.")
             value = text
-            if type(settings.get(key)) is not str:  # a str is taken as typed: --out_dir=7 needs no quotes
+            if (
+                type(settings.get(key)) is not str
+            ):  # a str is taken as typed: --out_dir=7 needs no quotes
                 try:
                     value = ast.literal_eval(text)
                 except (ValueError, SyntaxError, TypeError):
@@ -62,14 +70,20 @@ def configure(settings, argv=None):
         else:
             names = {k: settings[k] for k in keys}
             try:
-                with open(arg, encoding='utf-8') as f:
-                    exec(compile(f.read(), arg, 'exec'), names)
+                with open(arg, encoding="utf-8") as f:
+                    exec(compile(f.read(), arg, "exec"), names)
             except OSError as e:
-                fail(f"{arg}: {e.strerror}. Give config files as config/name.py and settings as --key=value.")
+                fail(
+                    f"{arg}: {e.strerror}. Give config files as config/name.py and settings as --key=value."
+                )
             except Exception as e:  # whatever a user's file may raise
                 fail(f"{arg}: {type(e).__name__}: {e}")
             for key, value in names.items():
-                if not key.startswith('_') and not callable(value) and not isinstance(value, types.ModuleType):
+                if (
+                    not key.startswith("_")
+                    and not callable(value)
+                    and not isinstance(value, types.ModuleType)
+                ):
                     assign(key, value, arg)
     if wants_help:
         print_help(settings, keys)
@@ -79,26 +93,31 @@ def configure(settings, argv=None):
 
 def print_help(settings, keys):
     """The script's docstring, then its settings with their comments, under the headings that the source has."""
-    with open(settings['__file__'], encoding='utf-8') as f:
+    with open(settings["__file__"], encoding="utf-8") as f:
         source = f.read()
-    comments, alone = {}, {}  # line number: text; of a comment behind code, and of one on a line of its own
+    comments, alone = (
+        {},
+        {},
+    )  # line number: text; of a comment behind code, and of one on a line of its own
     for t in tokenize.generate_tokens(io.StringIO(source).readline):
         if t.type == tokenize.COMMENT:
-            (alone if t.line.lstrip().startswith('#') else comments)[t.start[0]] = t.string.lstrip('# ')
-    for line in (settings['__doc__'] or '').strip().splitlines():
-        print(textwrap.fill(line, 79, subsequent_indent=' ' * (4 + len(line) - len(line.lstrip()))))
+            (alone if t.line.lstrip().startswith("#") else comments)[t.start[0]] = t.string.lstrip(
+                "# "
+            )
+    for line in (settings["__doc__"] or "").strip().splitlines():
+        print(textwrap.fill(line, 79, subsequent_indent=" " * (4 + len(line) - len(line.lstrip()))))
     print("\nSettings, with the values that this command line gives them:")
     last = 0  # line of the setting before
     for node in ast.parse(source).body:
-        if not isinstance(node, ast.Assign) or getattr(node.targets[0], 'id', None) not in keys:
+        if not isinstance(node, ast.Assign) or getattr(node.targets[0], "id", None) not in keys:
             continue
         key, end = node.targets[0].id, node.end_lineno
         heading = [alone[n] for n in range(last + 1, node.lineno) if n in alone]
         if heading and last:
-            print('\n' + textwrap.fill(' '.join(heading), 79))
-        lines = textwrap.wrap(comments.get(end, ''), 79 - 34)
+            print("\n" + textwrap.fill(" ".join(heading), 79))
+        lines = textwrap.wrap(comments.get(end, ""), 79 - 34)
         flag = f"  --{key}={settings[key]}"
         print(f"{flag:<34}{lines.pop(0)}" if lines and len(flag) < 34 else flag)
         for text in lines:
-            print(' ' * 34 + text)
+            print(" " * 34 + text)
         last = end

@@ -1,10 +1,11 @@
 """What can be said about workflows without a model: how sound one is, and how like others many are. For eval.py.
 
-    judge(data=b'on: push\n...')    (rungs of RUNGS climbed, why not further, workflow or None)
-    features(workflow)              its events, runners, actions, keys and kinds of steps
-    nearest(ids, make_index(docs))  the most similar document, among any number of them
-    lint(texts)                     what zizmor and actionlint say, where they are installed
+judge(data=b'on: push\n...')    (rungs of RUNGS climbed, why not further, workflow or None)
+features(workflow)              its events, runners, actions, keys and kinds of steps
+nearest(ids, make_index(docs))  the most similar document, among any number of them
+lint(texts)                     what zizmor and actionlint say, where they are installed
 """
+
 import collections
 import json
 import math
@@ -22,34 +23,53 @@ from prepare import in_general
 from tct_github_workflow import codec
 from tct_github_workflow.schema import validator, why_invalid
 
-RUNGS = ('decodes', 'is JSON', 'fits the schema', 'sound references')
+RUNGS = ("decodes", "is JSON", "fits the schema", "sound references")
 
 
 def references(workflow):
     """What is wrong with the names that a schema-valid workflow refers to: a list of 'what: example'."""
-    jobs, wrong = workflow['jobs'], []
-    needs = {name: [job['needs']] if isinstance(job.get('needs'), str) else job.get('needs', []) for name, job in jobs.items()}
-    wrong += [f'needs names no job: {other}' for wanted in needs.values() for other in wanted if other not in jobs]
+    jobs, wrong = workflow["jobs"], []
+    needs = {
+        name: [job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", [])
+        for name, job in jobs.items()
+    }
+    wrong += [
+        f"needs names no job: {other}"
+        for wanted in needs.values()
+        for other in wanted
+        if other not in jobs
+    ]
     waiting = {name: set(wanted) & set(jobs) for name, wanted in needs.items()}
     while ready := {name for name, wanted in waiting.items() if not wanted}:  # Kahn's algorithm
         waiting = {name: wanted - ready for name, wanted in waiting.items() if name not in ready}
-    wrong += [f'needs form a cycle: {", ".join(waiting)}'] if waiting else []
+    wrong += [f"needs form a cycle: {', '.join(waiting)}"] if waiting else []
     for name, job in jobs.items():
-        ids = [step['id'].lower() for step in job.get('steps', []) if 'id' in step]
-        wrong += [f'a step id twice in a job: {i}' for i, n in collections.Counter(ids).items() if n > 1]
-        known = {'steps': ids, 'needs': [n.lower() for n in needs[name]]}
-        used, todo = set(), [('', job)]
+        ids = [step["id"].lower() for step in job.get("steps", []) if "id" in step]
+        wrong += [
+            f"a step id twice in a job: {i}" for i, n in collections.Counter(ids).items() if n > 1
+        ]
+        known = {"steps": ids, "needs": [n.lower() for n in needs[name]]}
+        used, todo = set(), [("", job)]
         while todo:
             key, value = todo.pop()
             if isinstance(value, (dict, list)):
                 todo += value.items() if isinstance(value, dict) else [(key, v) for v in value]
             elif isinstance(value, str):
-                for expression in re.findall(r'\$\{\{(.*?)\}\}', value, re.S) + [value] * (key == 'if' and '${{' not in value):
-                    expression = re.sub(r"\[\s*'([\w-]+)'\s*\]", r'.\1', expression.lower())  # steps['a'] is steps.a
-                    expression = re.sub(r"'(?:[^']|'')*'", "''", expression)  # no names inside strings
-                    used |= set(re.findall(r'(?<![\w.-])(steps|needs)\.([a-z_][\w-]*)', expression))
-        wrong += [f'an expression names no {"step with an id" if context == "steps" else "job in needs"}: {context}.{i}'
-                  for context, i in sorted(used) if i not in known[context]]
+                for expression in re.findall(r"\$\{\{(.*?)\}\}", value, re.S) + [value] * (
+                    key == "if" and "${{" not in value
+                ):
+                    expression = re.sub(
+                        r"\[\s*'([\w-]+)'\s*\]", r".\1", expression.lower()
+                    )  # steps['a'] is steps.a
+                    expression = re.sub(
+                        r"'(?:[^']|'')*'", "''", expression
+                    )  # no names inside strings
+                    used |= set(re.findall(r"(?<![\w.-])(steps|needs)\.([a-z_][\w-]*)", expression))
+        wrong += [
+            f"an expression names no {'step with an id' if context == 'steps' else 'job in needs'}: {context}.{i}"
+            for context, i in sorted(used)
+            if i not in known[context]
+        ]
     return wrong
 
 
@@ -60,21 +80,23 @@ def judge(tokens=None, data=None):
         if isinstance(data, str):
             raise tct.EncodeError(data)
         if data is not None:
-            data.decode('utf-8-sig')
+            data.decode("utf-8-sig")
             rungs = 1
             text = tct.yaml_to_json(data)  # JSON is YAML
             workflow = json.loads(text)
         else:
-            workflow, complete, _, rest, _ = codec.parse(b''.join(codec.token_bytes(tokens)).decode())
+            workflow, complete, _, rest, _ = codec.parse(
+                b"".join(codec.token_bytes(tokens)).decode()
+            )
             if rest or not complete:
-                raise tct.DecodeError('goes on behind its end' if complete else 'not complete')
+                raise tct.DecodeError("goes on behind its end" if complete else "not complete")
         rungs = 2
         if not validator.is_valid(workflow):
             raise tct.EncodeError(why_invalid(workflow))
         if data is not None:
             tct.encode(text)
     except UnicodeDecodeError as e:
-        return rungs, f'not UTF-8: {e}', None
+        return rungs, f"not UTF-8: {e}", None
     except ValueError as e:  # DecodeError, EncodeError
         return rungs, str(e), None
     wrong = references(workflow)
@@ -86,38 +108,60 @@ def ladder(judged):
     reasons = {}
     for _, reason, _ in judged:
         if reason:
-            general = in_general(reason) if reason.startswith(('$', 'line ')) else reason.split(': ')[0]
-            general = re.sub(r"'[^']*'|(?<![\w-])\d+", '...', general)
+            general = (
+                in_general(reason) if reason.startswith(("$", "line ")) else reason.split(": ")[0]
+            )
+            general = re.sub(r"'[^']*'|(?<![\w-])\d+", "...", general)
             n, example = reasons.get(general, (0, reason))
             reasons[general] = n + 1, example
-    return [sum(rungs > i for rungs, *_ in judged) for i in range(len(RUNGS))], dict(sorted(reasons.items(), key=lambda r: -r[1][0]))
+    return [sum(rungs > i for rungs, *_ in judged) for i in range(len(RUNGS))], dict(
+        sorted(reasons.items(), key=lambda r: -r[1][0])
+    )
 
 
 def action(step):
-    return step['uses'].split('@')[0] if 'uses' in step else None
+    return step["uses"].split("@")[0] if "uses" in step else None
 
 
 def features(workflow):
     """What a workflow is made of: {feature: list of strings}."""
-    events = workflow['on']
-    found = {'events': [events] if isinstance(events, str) else list(events), 'runners': [], 'actions': [], 'step kinds': [], 'keys': [],
-             'keys per object': []}
-    for job in workflow['jobs'].values():
-        if 'runs-on' in job:
-            found['runners'].append(job['runs-on'] if isinstance(job['runs-on'], str) else json.dumps(job['runs-on']))
-        for step in job.get('steps', []):
-            found['actions'] += [action(step)] if 'uses' in step else []
-            found['step kinds'].append(' + '.join(sorted(step)))
-    todo = [('workflow', workflow)]  # keys, each with the key that its object stands under; names that authors choose are left out
+    events = workflow["on"]
+    found = {
+        "events": [events] if isinstance(events, str) else list(events),
+        "runners": [],
+        "actions": [],
+        "step kinds": [],
+        "keys": [],
+        "keys per object": [],
+    }
+    for job in workflow["jobs"].values():
+        if "runs-on" in job:
+            found["runners"].append(
+                job["runs-on"] if isinstance(job["runs-on"], str) else json.dumps(job["runs-on"])
+            )
+        for step in job.get("steps", []):
+            found["actions"] += [action(step)] if "uses" in step else []
+            found["step kinds"].append(" + ".join(sorted(step)))
+    todo = [
+        ("workflow", workflow)
+    ]  # keys, each with the key that its object stands under; names that authors choose are left out
     while todo:
         key, value = todo.pop()
         if isinstance(value, dict):
-            free = key in ('jobs', 'env', 'with', 'secrets', 'outputs', 'inputs', 'services') or key.startswith('matrix')
-            found['keys'] += [] if free else [f'{key}.{k}' for k in value]
-            found['keys per object'].append(str(len(value)))
-            todo += [(f'{key}.*' if free else k, v) for k, v in value.items()]
+            free = key in (
+                "jobs",
+                "env",
+                "with",
+                "secrets",
+                "outputs",
+                "inputs",
+                "services",
+            ) or key.startswith("matrix")
+            found["keys"] += [] if free else [f"{key}.{k}" for k in value]
+            found["keys per object"].append(str(len(value)))
+            todo += [(f"{key}.*" if free else k, v) for k, v in value.items()]
         elif isinstance(value, list):
-            todo += [(key + '[]', v) for v in value]
+            todo += [(key + "[]", v) for v in value]
     return found
 
 
@@ -129,13 +173,20 @@ def shares(found, feature):
 
 def distance(p, q):
     """Total variation, 0 (the same) to 1 (nothing in common), of two distributions {value: share}; 1 if just one of them is empty."""
-    return sum(abs(p.get(value, 0) - q.get(value, 0)) for value in {*p, *q}) / 2 if p and q else float(bool(p or q))
+    return (
+        sum(abs(p.get(value, 0) - q.get(value, 0)) for value in {*p, *q}) / 2
+        if p and q
+        else float(bool(p or q))
+    )
 
 
 def wilson(k, n):
     """95% interval of a rate k / n: en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval"""
     z = 1.959964
-    middle, half = (k + z * z / 2) / (n + z * z), z / (n + z * z) * math.sqrt(k * (n - k) / max(n, 1) + z * z / 4)
+    middle, half = (
+        (k + z * z / 2) / (n + z * z),
+        z / (n + z * z) * math.sqrt(k * (n - k) / max(n, 1) + z * z / 4),
+    )
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -149,7 +200,7 @@ def make_index(documents):
     """For nearest(): all shingles of the documents, sorted, with their owners, and how many each document has."""
     each = [shingles(d) for d in documents]
     flat, owner = np.concatenate(each), np.repeat(np.arange(len(each)), [len(s) for s in each])
-    order = np.argsort(flat, kind='stable')
+    order = np.argsort(flat, kind="stable")
     return flat[order], owner[order], np.array([len(s) for s in each])
 
 
@@ -157,7 +208,7 @@ def nearest(ids, index, but=None):
     """(likeness: Jaccard similarity of the shingles, number) of the document most like ids, other than number `but`."""
     flat, owner, sizes = index
     mine = shingles(ids)
-    runs = zip(np.searchsorted(flat, mine), np.searchsorted(flat, mine, side='right'))
+    runs = zip(np.searchsorted(flat, mine), np.searchsorted(flat, mine, side="right"))
     shared = np.bincount(np.concatenate([owner[a:b] for a, b in runs]), minlength=len(sizes))
     likeness = shared / (len(mine) + sizes - shared)
     if but is not None:
@@ -175,36 +226,64 @@ def originality(workflows, train, index, few, progress):
     for workflow in workflows:
         ids.append(tct.encode(codec.dump_json(workflow)))
         near.append(nearest(ids[-1], index))
-        progress('likeness', len(ids), len(workflows))
+        progress("likeness", len(ids), len(workflows))
     copy = [np.array(d, np.uint16).tobytes() in known for d in ids]
     drawn = [ids[i] for i in np.random.default_rng(0).permutation(len(ids))[:few]]
     own = make_index(drawn)
-    sizes = {'tokens': [len(d) for d in ids], 'jobs': [len(w['jobs']) for w in workflows],
-             'steps': [sum(len(job.get('steps', [])) for job in w['jobs'].values()) for w in workflows]}
-    return {'n': len(ids), 'exact': sum(copy), 'over_0.8': sum(likeness > 0.8 for likeness, _ in near), 'distinct': len(set(map(tuple, ids))),
-            'nearest': float(np.median([likeness for likeness, _ in near])),
-            'self': float(np.median([nearest(d, own, but=i)[0] for i, d in enumerate(drawn)])) if few > 1 else None,
-            'sizes': {k: [*np.percentile(v, (10, 50, 90)).tolist(), float(np.mean(v))] for k, v in sizes.items()}
-            }, max(((likeness, i, number) for i, (likeness, number) in enumerate(near) if not copy[i]), default=None)
+    sizes = {
+        "tokens": [len(d) for d in ids],
+        "jobs": [len(w["jobs"]) for w in workflows],
+        "steps": [sum(len(job.get("steps", [])) for job in w["jobs"].values()) for w in workflows],
+    }
+    return {
+        "n": len(ids),
+        "exact": sum(copy),
+        "over_0.8": sum(likeness > 0.8 for likeness, _ in near),
+        "distinct": len(set(map(tuple, ids))),
+        "nearest": float(np.median([likeness for likeness, _ in near])),
+        "self": float(np.median([nearest(d, own, but=i)[0] for i, d in enumerate(drawn)]))
+        if few > 1
+        else None,
+        "sizes": {
+            k: [*np.percentile(v, (10, 50, 90)).tolist(), float(np.mean(v))]
+            for k, v in sizes.items()
+        },
+    }, max(
+        ((likeness, i, number) for i, (likeness, number) in enumerate(near) if not copy[i]),
+        default=None,
+    )
 
 
 # ---- what others say: flags; exit codes that mean findings, where any other but 0 means that it could not do its work
-LINTERS = {'zizmor': (['--offline', '--no-progress', '--quiet'], range(10, 15)), 'actionlint': ([], [1])}
+LINTERS = {
+    "zizmor": (["--offline", "--no-progress", "--quiet"], range(10, 15)),
+    "actionlint": ([], [1]),
+}
 
 
 def lint(texts, progress):
     """{linter: {'version', 'findings', 'failed'}}: in how many of these YAML texts it finds fault, and how many it cannot read."""
-    found, path = {}, os.pathsep.join([os.path.dirname(sys.executable), os.environ.get('PATH', '')])
+    found, path = {}, os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     for name, (flags, codes) in LINTERS.items():
         if program := shutil.which(name, path=path):
-            version = subprocess.run([program, '--version'], capture_output=True, text=True).stdout.split('\n')[0]
+            version = subprocess.run(
+                [program, "--version"], capture_output=True, text=True
+            ).stdout.split("\n")[0]
             ends = []
             with tempfile.TemporaryDirectory() as folder:
                 for i, text in enumerate(texts):
-                    file = os.path.join(folder, 'workflow.yml')
-                    with open(file, 'w', encoding='utf-8') as f:
+                    file = os.path.join(folder, "workflow.yml")
+                    with open(file, "w", encoding="utf-8") as f:
                         f.write(text)
-                    ends.append(subprocess.run([program, *flags, file], cwd=folder, capture_output=True).returncode)
+                    ends.append(
+                        subprocess.run(
+                            [program, *flags, file], cwd=folder, capture_output=True
+                        ).returncode
+                    )
                     progress(name, i + 1, len(texts))
-            found[name] = {'version': version, 'findings': sum(e in codes for e in ends), 'failed': sum(e != 0 and e not in codes for e in ends)}
+            found[name] = {
+                "version": version,
+                "findings": sum(e in codes for e in ends),
+                "failed": sum(e != 0 and e not in codes for e in ends),
+            }
     return found

@@ -19,24 +19,40 @@ def load(data_dir):
     ids: {split: [memory-mapped uint16, one array per folder]}. tables: {split: (documents, 3) int64: folder number, first id,
     length}. metas: {folder: its meta.json}. Raises ValueError for what is missing, damaged or not the same tokenizer's.
     """
-    ids, tables, metas = {'train': [], 'val': []}, {'train': [], 'val': []}, {}
-    for number, folder in enumerate(data_dir.split(',')):
+    ids, tables, metas = {"train": [], "val": []}, {"train": [], "val": []}, {}
+    for number, folder in enumerate(data_dir.split(",")):
         try:
-            with open(os.path.join(folder, 'meta.json'), encoding='utf-8') as f:
+            with open(os.path.join(folder, "meta.json"), encoding="utf-8") as f:
                 metas[folder] = meta = json.load(f)
             for split in ids:
-                ids[split].append(np.memmap(os.path.join(folder, f'{split}.bin'), np.uint16, 'r'))
-                offsets = np.fromfile(os.path.join(folder, f'{split}.idx'), np.int64)
-                found, want = (len(offsets) - 1, len(ids[split][-1])), (meta[split]['documents'], meta[split]['tokens'])
+                ids[split].append(np.memmap(os.path.join(folder, f"{split}.bin"), np.uint16, "r"))
+                offsets = np.fromfile(os.path.join(folder, f"{split}.idx"), np.int64)
+                found, want = (
+                    (len(offsets) - 1, len(ids[split][-1])),
+                    (meta[split]["documents"], meta[split]["tokens"]),
+                )
                 lengths = np.diff(offsets)
-                if found != want or offsets[-1] != found[1] or lengths.min() < 1 or ids[split][-1].max() >= meta['vocab_size']:
-                    raise ValueError(f"{split}.bin or {split}.idx holds {found} (documents, tokens), meta.json says {want}")
-                tables[split].append(np.stack([np.full_like(lengths, number), offsets[:-1], lengths], axis=1))
+                if (
+                    found != want
+                    or offsets[-1] != found[1]
+                    or lengths.min() < 1
+                    or ids[split][-1].max() >= meta["vocab_size"]
+                ):
+                    raise ValueError(
+                        f"{split}.bin or {split}.idx holds {found} (documents, tokens), meta.json says {want}"
+                    )
+                tables[split].append(
+                    np.stack([np.full_like(lengths, number), offsets[:-1], lengths], axis=1)
+                )
         except (OSError, ValueError, KeyError) as e:
-            raise ValueError(f"cannot use the data in {folder} ({type(e).__name__}: {e}). Run prepare.py --data_dir={folder}") from e
-        for key in ('vocab_size', 'tokenizer_hash'):
+            raise ValueError(
+                f"cannot use the data in {folder} ({type(e).__name__}: {e}). Run prepare.py --data_dir={folder}"
+            ) from e
+        for key in ("vocab_size", "tokenizer_hash"):
             if meta[key] != next(iter(metas.values()))[key]:
-                raise ValueError(f"the folders of {data_dir} differ in {key}. Run prepare.py on each of them again.")
+                raise ValueError(
+                    f"the folders of {data_dir} differ in {key}. Run prepare.py on each of them again."
+                )
     return ids, {split: np.concatenate(parts) for split, parts in tables.items()}, metas
 
 
@@ -51,16 +67,27 @@ def pack(table, block_size, seed, epoch):
     short = table[:, 2] <= block_size
     windows = [np.pad(table[short], ((0, 0), (0, 1)))]
     for folder, begin, length in table[~short]:
-        cuts = [0, *range(STRIDE * rng.integers(1, block_size // STRIDE + 1), length, block_size), length]
-        windows.append(np.array([(folder, begin + a, b - a, a // STRIDE) for a, b in zip(cuts[:-1], cuts[1:])]))
+        cuts = [
+            0,
+            *range(STRIDE * rng.integers(1, block_size // STRIDE + 1), length, block_size),
+            length,
+        ]
+        windows.append(
+            np.array([(folder, begin + a, b - a, a // STRIDE) for a, b in zip(cuts[:-1], cuts[1:])])
+        )
     windows = rng.permutation(np.concatenate(windows))
-    windows = windows[np.argsort(-windows[:, 2], kind='stable')]
+    windows = windows[np.argsort(-windows[:, 2], kind="stable")]
     row_of, n_rows = np.empty(len(windows), np.int64), 0
-    room, fits = [[] for _ in range(block_size + 1)], 0  # room[r]: rows with r positions left; bit r of fits: there are some
+    room, fits = (
+        [[] for _ in range(block_size + 1)],
+        0,
+    )  # room[r]: rows with r positions left; bit r of fits: there are some
     for i, length in enumerate(windows[:, 2].tolist()):
         enough = fits >> length
         if enough:
-            left = length + (enough & -enough).bit_length() - 1  # the lowest bit set, at or above length
+            left = (
+                length + (enough & -enough).bit_length() - 1
+            )  # the lowest bit set, at or above length
             row = room[left].pop()
             fits ^= (not room[left]) << left
         else:
@@ -69,7 +96,7 @@ def pack(table, block_size, seed, epoch):
         if left > length:
             room[left - length].append(row)
             fits |= 1 << left - length
-    rows = np.split(windows[np.argsort(row_of, kind='stable')], np.cumsum(np.bincount(row_of))[:-1])
+    rows = np.split(windows[np.argsort(row_of, kind="stable")], np.cumsum(np.bincount(row_of))[:-1])
     return [rows[i] for i in rng.permutation(n_rows)]
 
 
@@ -81,10 +108,10 @@ def fill(rows, ids, batch, vocab_size):
     for b, windows in enumerate(rows):
         at = 0
         for number, (folder, begin, length, position) in enumerate(windows):
-            content = ids[folder][begin:begin + length]
+            content = ids[folder][begin : begin + length]
             idx[b, at] = min(position, vocab_size - 1)
-            idx[b, at + 1:at + length] = content[:-1]
-            targets[b, at:at + length] = content
-            window_of[b, at:at + length] = number
+            idx[b, at + 1 : at + length] = content[:-1]
+            targets[b, at : at + length] = content
+            window_of[b, at : at + length] = number
             at += length
         window_of[b, at:] = len(windows)

@@ -8,6 +8,7 @@ says how many tokens a piece took. ‹steps› is the symbol of a key or constan
 { [ ] } open and close, # starts a number, ·end· ends a text; a space that could
 be missed is shown as ␣, a line break as ⏎.
 """
+
 import json
 import re
 import signal
@@ -23,9 +24,11 @@ if sys.argv[1:] in (["-h"], ["--help"]):
     print(__doc__.strip())
     raise SystemExit
 if len(sys.argv) != 2:
-    raise SystemExit("usage: python -m tct_github_workflow <workflow.yml, .json or - for standard input>")
+    raise SystemExit(
+        "usage: python -m tct_github_workflow <workflow.yml, .json or - for standard input>"
+    )
 if hasattr(signal, "SIGPIPE"):
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # `| head` ends us quietly
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends us quietly
 
 path = sys.argv[1]
 try:
@@ -42,20 +45,36 @@ except KeyboardInterrupt:
     raise SystemExit("interrupted")
 
 names = {c: f"‹{name}›" for c, name in codec.KEY_NAME.items()}
-names |= {c: f"‹{value if isinstance(value, str) else json.dumps(value)}›" for c, value in codec.LITERAL.items()}
-names |= {codec.OBJECT: "{", codec.ARRAY: "[", codec.NUMBER: "#", codec.END: "·end·", codec.EOD: "·end of workflow·",
-          codec.ESC: "‹escape›", "\n": "⏎"}
-brackets = []               # what closes the open objects and arrays, innermost last
+names |= {
+    c: f"‹{value if isinstance(value, str) else json.dumps(value)}›"
+    for c, value in codec.LITERAL.items()
+}
+names |= {
+    codec.OBJECT: "{",
+    codec.ARRAY: "[",
+    codec.NUMBER: "#",
+    codec.END: "·end·",
+    codec.EOD: "·end of workflow·",
+    codec.ESC: "‹escape›",
+    "\n": "⏎",
+}
+brackets = []  # what closes the open objects and arrays, innermost last
 
 
 def shown(token_bytes):
     """One token as readable text; advances `brackets`."""
     out = []
-    text = token_bytes.decode(errors="backslashreplace")                # bytes of half a character: \xf0\x9f
-    for c in re.sub("^ +| +$| {2,}", lambda m: "␣" * len(m[0]) if len(m[0]) < 9 else f"␣×{len(m[0])} ", text):
+    text = token_bytes.decode(errors="backslashreplace")  # bytes of half a character: \xf0\x9f
+    for c in re.sub(
+        "^ +| +$| {2,}", lambda m: "␣" * len(m[0]) if len(m[0]) < 9 else f"␣×{len(m[0])} ", text
+    ):
         if c in (codec.OBJECT, codec.ARRAY):
             brackets.append("}" if c == codec.OBJECT else "]")
-        out.append(brackets.pop() if c == codec.CLOSE else names.get(c) or (c if c.isprintable() else ascii(c)[1:-1]))
+        out.append(
+            brackets.pop()
+            if c == codec.CLOSE
+            else names.get(c) or (c if c.isprintable() else ascii(c)[1:-1])
+        )
     return "".join(out)
 
 
@@ -69,5 +88,7 @@ for piece in pieces:
         lines = textwrap.wrap(shown(codec.vocab().bytes[token]), 64, drop_whitespace=False) or [""]
         print(f"{len(ids) if i == 0 else '':>6} {token:5}  " + f"\n{'':14}".join(lines))
 n_bytes = len(codec.dump_json(workflow).encode())
-print(f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: "
-      f"{n_bytes / n_tokens:.1f} bytes per token")
+print(
+    f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: "
+    f"{n_bytes / n_tokens:.1f} bytes per token"
+)

@@ -5,6 +5,7 @@ pattern in use tells apart (a pattern that does is refused, not approximated). S
 JavaScript's: unanchored unless ^ and $ say so, `.` is all but \\n, \\r and LINE, \\d and \\w are ASCII. `Dfa.bytes` is the same
 automaton over the bytes of UTF-8, as tokens are made of bytes.
 """
+
 import functools
 
 import numpy as np
@@ -12,21 +13,40 @@ import numpy as np
 try:
     from re import _constants as sre_constants
     from re import _parser as sre_parser
-except ImportError:                                                         # Python 3.10
+except ImportError:  # Python 3.10
     import sre_constants
     import sre_parse as sre_parser
 
 OTHER, LINE, SIZE = 128, 129, 130
 ANY_CHARS = frozenset(range(SIZE))
-FAR = 1 << 20                   # "cannot be reached", in tokens
+FAR = 1 << 20  # "cannot be reached", in tokens
 
 # Phases of a character in UTF-8: 0 between two; 1, 2, 3: so many continuation bytes to come; 4 to 7 after E0, ED, F0, F4, whose next
 # byte is restricted; 8 after ESC, written as the byte EE, which must be followed by EF (a private-use character, see codec.py); 9 and 10
 # after E2 and E2 80, with which LINE (E2 80 A8 and A9) begins.
-_LEAD = {**{b: 1 for b in range(0xC2, 0xE0)}, **{b: 2 for b in range(0xE1, 0xF0)}, **{b: 3 for b in (0xF1, 0xF2, 0xF3)},
-         0xE0: 4, 0xED: 5, 0xF0: 6, 0xF4: 7, 0xEE: 8, 0xE2: 9}
-_NEXT = {1: (0x80, 0xC0, 0), 2: (0x80, 0xC0, 1), 3: (0x80, 0xC0, 2), 4: (0xA0, 0xC0, 1), 5: (0x80, 0xA0, 1), 6: (0x90, 0xC0, 2),
-         7: (0x80, 0x90, 2), 8: (0xEF, 0xF0, 2), 9: (0x81, 0xC0, 1), 10: (0x80, 0xC0, 0)}
+_LEAD = {
+    **{b: 1 for b in range(0xC2, 0xE0)},
+    **{b: 2 for b in range(0xE1, 0xF0)},
+    **{b: 3 for b in (0xF1, 0xF2, 0xF3)},
+    0xE0: 4,
+    0xED: 5,
+    0xF0: 6,
+    0xF4: 7,
+    0xEE: 8,
+    0xE2: 9,
+}
+_NEXT = {
+    1: (0x80, 0xC0, 0),
+    2: (0x80, 0xC0, 1),
+    3: (0x80, 0xC0, 2),
+    4: (0xA0, 0xC0, 1),
+    5: (0x80, 0xA0, 1),
+    6: (0x90, 0xC0, 2),
+    7: (0x80, 0x90, 2),
+    8: (0xEF, 0xF0, 2),
+    9: (0x81, 0xC0, 1),
+    10: (0x80, 0xC0, 0),
+}
 _BYTES_LEFT = np.array([0, 1, 2, 3, 2, 2, 3, 3, 3, 2, 1])
 PHASES = 11
 
@@ -45,7 +65,9 @@ class Dfa:
                 break
             self.distance = shorter
         self.live = self.distance < FAR
-        self.detour = np.minimum((self.distance[self.next] + cost).min(1), FAR)        # the same for a rest of at least one character
+        self.detour = np.minimum(
+            (self.distance[self.next] + cost).min(1), FAR
+        )  # the same for a rest of at least one character
 
     def run(self, text):
         state = 0
@@ -63,11 +85,20 @@ class Dfa:
         table = np.full((n, PHASES, 256), -1, np.int32)
         ascii_next = np.where(self.live[self.next[:, :128]], self.next[:, :128] * PHASES, -1)
         table[:, 0, :128] = ascii_next
-        beyond, line = (np.where(self.live[self.next[:, c]], self.next[:, c] * PHASES, -1) for c in (OTHER, LINE))
+        beyond, line = (
+            np.where(self.live[self.next[:, c]], self.next[:, c] * PHASES, -1)
+            for c in (OTHER, LINE)
+        )
         for lead, phase in _LEAD.items():
-            table[:, 0, lead] = np.where((beyond if phase < 9 else np.maximum(beyond, line)) >= 0, np.arange(n) * PHASES + phase, -1)
+            table[:, 0, lead] = np.where(
+                (beyond if phase < 9 else np.maximum(beyond, line)) >= 0,
+                np.arange(n) * PHASES + phase,
+                -1,
+            )
         for phase, (low, high, then) in _NEXT.items():
-            target = beyond if then == 0 else np.where(beyond >= 0, np.arange(n) * PHASES + then, -1)
+            target = (
+                beyond if then == 0 else np.where(beyond >= 0, np.arange(n) * PHASES + then, -1)
+            )
             table[:, phase, low:high] = target[:, None]
         table[:, 9, 0x80] = np.where(np.maximum(beyond, line) >= 0, np.arange(n) * PHASES + 10, -1)
         table[:, 10, 0xA8:0xAA] = line[:, None]
@@ -77,7 +108,10 @@ class Dfa:
     def bytes_to_end(self):
         """(n * PHASES,) int array: bytes of the shortest accepted rest, from each state of `bytes`."""
         beyond = self.distance[self.next[:, [OTHER, LINE]]]
-        inside = np.where(np.arange(1, PHASES) < 9, beyond[:, :1], beyond.min(1)[:, None]) + _BYTES_LEFT[None, 1:]
+        inside = (
+            np.where(np.arange(1, PHASES) < 9, beyond[:, :1], beyond.min(1)[:, None])
+            + _BYTES_LEFT[None, 1:]
+        )
         return np.concatenate([self.distance[:, None], inside], 1).reshape(-1)
 
     @functools.cached_property
@@ -85,7 +119,9 @@ class Dfa:
         """(n,) bool: states from which a few words are accepted and no others."""
         finite = ~self.live
         for _ in range(len(finite)):
-            now = ~self.live | (finite[self.next].all(1) & ~self.live[self.next[:, [OTHER, LINE]]].any(1))
+            now = ~self.live | (
+                finite[self.next].all(1) & ~self.live[self.next[:, [OTHER, LINE]]].any(1)
+            )
             if (now == finite).all():
                 break
             finite = now
@@ -94,7 +130,12 @@ class Dfa:
     def rest(self, state):
         """All words (bytes) from a finite state."""
         words = [b""] * bool(self.accept[state])
-        return words + [bytes([c]) + w for c in range(128) if self.live[self.next[state, c]] for w in self.rest(self.next[state, c])]
+        return words + [
+            bytes([c]) + w
+            for c in range(128)
+            if self.live[self.next[state, c]]
+            for w in self.rest(self.next[state, c])
+        ]
 
     @functools.lru_cache(1 << 12)
     def run_bytes(self, state, text):
@@ -157,8 +198,14 @@ def words(listed):
     prefixes = sorted({w[:i] for w in listed for i in range(len(w) + 1)} | {""})
     number = {p: i for i, p in enumerate(prefixes)}
     dead = len(prefixes)
-    return Dfa([[number.get(p + chr(c), dead) if c < OTHER else dead for c in range(SIZE)] for p in prefixes] + [[dead] * SIZE],
-               [p in listed for p in prefixes] + [False])
+    return Dfa(
+        [
+            [number.get(p + chr(c), dead) if c < OTHER else dead for c in range(SIZE)]
+            for p in prefixes
+        ]
+        + [[dead] * SIZE],
+        [p in listed for p in prefixes] + [False],
+    )
 
 
 def _charset(op, arg, pattern):
@@ -174,9 +221,12 @@ def _charset(op, arg, pattern):
         return frozenset(range(arg[0], min(arg[1], LINE) + 1))
     if name == "CATEGORY":
         kind = str(arg).rpartition("_")[2]
-        digits, word = set(map(ord, "0123456789")), {c for c in range(128) if chr(c).isalnum() or c == 95}
+        digits, word = (
+            set(map(ord, "0123456789")),
+            {c for c in range(128) if chr(c).isalnum() or c == 95},
+        )
         chars = {"DIGIT": digits, "WORD": word, "SPACE": set(b" \t\n\r\f\v")}[kind]
-        if kind != "SPACE":                             # \s holds some characters beyond ASCII: not told apart here
+        if kind != "SPACE":  # \s holds some characters beyond ASCII: not told apart here
             return ANY_CHARS - chars if "NOT" in str(arg) else frozenset(chars)
     if name == "IN":
         negated = str(arg[0][0]) == "NEGATE"
@@ -189,7 +239,7 @@ def _charset(op, arg, pattern):
 def from_regex(pattern):
     """Automaton of the strings in which `pattern` is found. Raises ValueError for what it does not know (look-around, back references,
     anchors elsewhere than at the ends, characters beyond ASCII)."""
-    edges, silent = [], []                              # per NFA state: [(charset, target)], [target]
+    edges, silent = [], []  # per NFA state: [(charset, target)], [target]
 
     def state():
         edges.append([])
@@ -230,12 +280,14 @@ def from_regex(pattern):
         return start
 
     items = list(sre_parser.parse(pattern))
-    anchored = [bool(items) and str(items[i][0]) == "AT" and str(items[i][1]) == at
-                for i, at in ((0, "AT_BEGINNING"), (-1, "AT_END"))]
+    anchored = [
+        bool(items) and str(items[i][0]) == "AT" and str(items[i][1]) == at
+        for i, at in ((0, "AT_BEGINNING"), (-1, "AT_END"))
+    ]
     first = state()
     if not anchored[0]:
         edges[first].append((ANY_CHARS, first))
-    last = build(items[anchored[0]:len(items) - anchored[1]], first)
+    last = build(items[anchored[0] : len(items) - anchored[1]], first)
     if not anchored[1]:
         edges[last].append((ANY_CHARS, last))
 
@@ -251,7 +303,9 @@ def from_regex(pattern):
     # characters that every edge treats alike share one column of the subset construction
     alike = {}
     for c in range(SIZE):
-        alike.setdefault(tuple(c in chars for state_edges in edges for chars, _ in state_edges), []).append(c)
+        alike.setdefault(
+            tuple(c in chars for state_edges in edges for chars, _ in state_edges), []
+        ).append(c)
     order = [closure([first])]
     number, table = {order[0]: 0}, []
     for subset in order:

@@ -9,6 +9,7 @@ The kind of everything follows from its place, so nothing is quoted, escaped or 
 string. Ordinary byte-level BPE runs over it (tiktoken does the merging), in pieces of `openers* text-up-to-newline closers*`: a token
 may hold "next step, uses, actions/checkout@v4, end of string" at once, but at most one stretch of text.
 """
+
 import base64
 import functools
 import hashlib
@@ -30,8 +31,8 @@ from .schema import names, schema_hash, validator, why_invalid
 
 VOCAB_SIZE = 8192
 PAD = VOCAB_SIZE - 1
-MAX_DEPTH = 256         # levels of nesting; real workflows stay under 12
-MAX_DIGITS = 400        # of an integer; every finite float has fewer
+MAX_DEPTH = 256  # levels of nesting; real workflows stay under 12
+MAX_DIGITS = 400  # of an integer; every finite float has fewer
 VOCAB_FILE = Path(__file__).parent / "vocab.tiktoken"
 
 # --- the alphabet: one private-use character from U+E000 on for each symbol -----------------------------------------
@@ -39,9 +40,9 @@ VOCAB_FILE = Path(__file__).parent / "vocab.tiktoken"
 # as ESC U+F000+k, so the byte 0xEE belongs to symbols alone and no text can forge one.
 KEYS, CONSTANTS = names()
 ESC, OBJECT, ARRAY, NUMBER = map(chr, range(0xE000, 0xE004))
-KEY = {name: chr(0xE004 + i) for i, name in enumerate(KEYS)}                                    # {"steps": ...}
+KEY = {name: chr(0xE004 + i) for i, name in enumerate(KEYS)}  # {"steps": ...}
 _T = 0xE004 + len(KEYS)
-END, CLOSE, EOD, TRUE, FALSE, NULL = map(chr, range(_T, _T + 6))                                # EOD closes the document
+END, CLOSE, EOD, TRUE, FALSE, NULL = map(chr, range(_T, _T + 6))  # EOD closes the document
 CONSTANT = {name: chr(_T + 6 + i) for i, name in enumerate(CONSTANTS)}
 LAST = chr(_T + 5 + len(CONSTANTS))
 KEY_NAME = {c: name for name, c in KEY.items()}
@@ -49,9 +50,16 @@ LITERAL = {c: name for name, c in CONSTANT.items()} | {TRUE: True, FALSE: False,
 SYMBOLS = [chr(c) for c in range(ord(ESC), ord(LAST) + 1)]
 # the bytes that UTF-8 text can hold; 0xEE leads private-use characters only
 TEXT_BYTES = [b for b in range(256) if b not in (0xC0, 0xC1, 0xEE) and b < 0xF5]
-_OPEN, _TEXT, _SHUT = f"[{OBJECT}-{KEY[KEYS[-1]]}]", f"[^{OBJECT}-{LAST}\n]", f"(?:\n|[{END}-{LAST}]+)"
-PIECES = f"{_OPEN}+{_TEXT}*{_SHUT}?|{_TEXT}+{_SHUT}?|{_SHUT}"      # never empty: tiktoken panics on an empty piece
-NUMBER_RE = re.compile(r"-?(?:0|[1-9][0-9]{0,%d})|-?(?:0|[1-9][0-9]{0,16})\.[0-9]+|-?[1-9](?:\.[0-9]+)?e-[12]?[0-9]{2}" % (MAX_DIGITS - 1))
+_OPEN, _TEXT, _SHUT = (
+    f"[{OBJECT}-{KEY[KEYS[-1]]}]",
+    f"[^{OBJECT}-{LAST}\n]",
+    f"(?:\n|[{END}-{LAST}]+)",
+)
+PIECES = f"{_OPEN}+{_TEXT}*{_SHUT}?|{_TEXT}+{_SHUT}?|{_SHUT}"  # never empty: tiktoken panics on an empty piece
+NUMBER_RE = re.compile(
+    r"-?(?:0|[1-9][0-9]{0,%d})|-?(?:0|[1-9][0-9]{0,16})\.[0-9]+|-?[1-9](?:\.[0-9]+)?e-[12]?[0-9]{2}"
+    % (MAX_DIGITS - 1)
+)
 
 Vocab = namedtuple("Vocab", "bytes encoding ids")
 # bytes: list of 8191 bytes objects, what each id stands for (symbols in UTF-8); encoding: tiktoken's, over internal ranks;
@@ -63,7 +71,9 @@ def vocab():
     """The shipped vocabulary. Its file has a line `base64 id...` per merge, most wanted first; ids stand there rather than one id where
     the merge is only a step towards longer ones and not worth an id of its own (rarely used: it is spelt by those ids)."""
     ranks = {bytes([b]): b for b in range(256)}
-    for lead in sorted({s.encode()[:2] for s in SYMBOLS}):          # tiktoken merges pairs: symbols, too, have to grow from bytes
+    for lead in sorted(
+        {s.encode()[:2] for s in SYMBOLS}
+    ):  # tiktoken merges pairs: symbols, too, have to grow from bytes
         ranks[lead] = len(ranks)
     units = [s.encode() for s in SYMBOLS] + [bytes([b]) for b in TEXT_BYTES]
     for unit in units:
@@ -77,9 +87,15 @@ def vocab():
         if len(own) == 1:
             token_bytes[int(own[0])] = token
         ranks[token] = len(ranks)
-    encoding = tiktoken.Encoding("tct_github_workflow", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={})
-    assert sorted(token_bytes) == list(range(PAD)), f"{VOCAB_FILE.name} is damaged: it has no token for some ids below {PAD}"
-    return Vocab([token_bytes[i] for i in range(PAD)], encoding, [ids.get(r) for r in range(len(ranks))])
+    encoding = tiktoken.Encoding(
+        "tct_github_workflow", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={}
+    )
+    assert sorted(token_bytes) == list(range(PAD)), (
+        f"{VOCAB_FILE.name} is damaged: it has no token for some ids below {PAD}"
+    )
+    return Vocab(
+        [token_bytes[i] for i in range(PAD)], encoding, [ids.get(r) for r in range(len(ranks))]
+    )
 
 
 def vocab_size():
@@ -95,7 +111,9 @@ def pad_token():
 @functools.cache
 def tokenizer_hash():
     """sha256, in hex, of what ids mean: the schema, the format and the vocabulary. Data and checkpoints carry it."""
-    return hashlib.sha256(schema_hash().encode() + PIECES.encode() + VOCAB_FILE.read_bytes()).hexdigest()
+    return hashlib.sha256(
+        schema_hash().encode() + PIECES.encode() + VOCAB_FILE.read_bytes()
+    ).hexdigest()
 
 
 # --- encode ---------------------------------------------------------------------------------------------------------------------
@@ -115,7 +133,9 @@ def _refuse_constant(word):
 def _finite(word):
     value = float(word)
     if abs(value) == float("inf"):
-        raise EncodeError(f"the number {word:.40} is not finite as a float: use a smaller one or a string")
+        raise EncodeError(
+            f"the number {word:.40} is not finite as a float: use a smaller one or a string"
+        )
     return value
 
 
@@ -126,25 +146,33 @@ def parse_json(text):
     try:
         raw = text.encode()
         obj = orjson.loads(raw)
-        if orjson.dumps(obj) == raw:            # says it all in one go: minified, no duplicate keys, no odd numbers or escapes
+        if (
+            orjson.dumps(obj) == raw
+        ):  # says it all in one go: minified, no duplicate keys, no odd numbers or escapes
             return obj
     except UnicodeEncodeError as e:
-        raise EncodeError(f"lone surrogate U+{ord(text[e.start]):04X} at character {e.start}: not a Unicode text") from None
+        raise EncodeError(
+            f"lone surrogate U+{ord(text[e.start]):04X} at character {e.start}: not a Unicode text"
+        ) from None
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        pass                                    # too deep for orjson, or wrong: json says where
+        pass  # too deep for orjson, or wrong: json says where
     try:
-        obj = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        obj = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
         json.dumps(obj, ensure_ascii=False).encode()
         return obj
     except json.JSONDecodeError as e:
         raise EncodeError(f"not JSON: line {e.lineno}, column {e.colno}: {e.msg}") from None
     except UnicodeEncodeError as e:
-        raise EncodeError(f"lone surrogate \\u{ord(e.object[e.start]):04x} in a string: not a Unicode text") from None
+        raise EncodeError(
+            f"lone surrogate \\u{ord(e.object[e.start]):04x} in a string: not a Unicode text"
+        ) from None
     except RecursionError:
         raise EncodeError(f"nested deeper than {MAX_DEPTH} levels") from None
     except EncodeError:
         raise
-    except ValueError:                          # Python converts no integer of more than 4,300 digits
+    except ValueError:  # Python converts no integer of more than 4,300 digits
         raise EncodeError(f"an integer of more than {MAX_DIGITS} digits") from None
 
 
@@ -159,11 +187,13 @@ def _check_depth(text):
 
 def _number(value):
     if isinstance(value, float):
-        text = repr(value) if abs(value) < 1e16 else str(int(value))        # the same number, without an exponent
-        if "e-3" in text:                   # no such exponents, or a model's 3 could go on to 3e-400, which is 0
+        text = (
+            repr(value) if abs(value) < 1e16 else str(int(value))
+        )  # the same number, without an exponent
+        if "e-3" in text:  # no such exponents, or a model's 3 could go on to 3e-400, which is 0
             text = format(Decimal(text), "f")
     else:
-        text = str(value) if abs(value) < 10 ** MAX_DIGITS else ""
+        text = str(value) if abs(value) < 10**MAX_DIGITS else ""
     if not text:
         raise EncodeError(f"an integer of more than {MAX_DIGITS} digits")
     return NUMBER + text + END
@@ -195,7 +225,7 @@ def linearise(workflow):
     def fields(obj):
         for k, v in obj.items():
             add(key_get(k) or k + END)
-            if type(v) is str:                  # most fields: without a call
+            if type(v) is str:  # most fields: without a call
                 add(constant_get(v) or v + END)
             else:
                 value(v)
@@ -229,6 +259,7 @@ def _unescape(text, offset=0):
         if not "\uf000" <= m[1] <= "\uffff":
             raise _misplaced(offset, "an escape without its character")
         return chr(ord(m[1]) - 0x1000)
+
     return _ESCAPED.sub(one, text) if ESC in text else text
 
 
@@ -258,7 +289,9 @@ def encode_symbols(string):
     """A linearised string -> ids."""
     out = []
     for piece in _split(string):
-        out += _piece_ids(piece) if len(piece) < 256 else _merge(piece)     # long ones would only fill the memory
+        out += (
+            _piece_ids(piece) if len(piece) < 256 else _merge(piece)
+        )  # long ones would only fill the memory
     return out
 
 
@@ -286,7 +319,7 @@ def encode_batch(json_strs, errors="raise"):
     errors="raise": the first bad document raises its EncodeError, named by index; "return": the EncodeError stands in its place.
     Short batches, and systems without fork, use one core."""
     json_strs = list(json_strs)
-    vocab()                                     # before forking: the workers share it
+    vocab()  # before forking: the workers share it
     if len(json_strs) < 2000 or "fork" not in multiprocessing.get_all_start_methods():
         results = list(map(_encode_one, json_strs))
     else:
@@ -309,7 +342,11 @@ def token_bytes(tokens):
                 raise IndexError
             out.append(table[token])
         except (IndexError, TypeError, ValueError):
-            what = "the pad token" if token == PAD else f"not an id of this vocabulary (0 to {PAD - 1})"
+            what = (
+                "the pad token"
+                if token == PAD
+                else f"not an id of this vocabulary (0 to {PAD - 1})"
+            )
             raise DecodeError(f"token {i}: {token!r} is {what}") from None
     return out
 
@@ -322,8 +359,10 @@ def read(pieces, string):
     try:
         return parse(string)
     except DecodeError as e:
-        read_bytes, sizes = len(string[:e.offset].encode()), itertools.accumulate(map(len, pieces))
-        raise DecodeError(f"token {next((i for i, n in enumerate(sizes) if n >= read_bytes), 0)}: {e}") from None
+        read_bytes, sizes = len(string[: e.offset].encode()), itertools.accumulate(map(len, pieces))
+        raise DecodeError(
+            f"token {next((i for i, n in enumerate(sizes) if n >= read_bytes), 0)}: {e}"
+        ) from None
 
 
 def parse(string):
@@ -341,7 +380,7 @@ def parse(string):
             raise _misplaced(done, f"text {text[:40]!r} is not ended before the next field")
         if number and symbol != END:
             raise _misplaced(done, "a number without digits")
-        if is_object and key is None:                                       # a key, or the end of the object
+        if is_object and key is None:  # a key, or the end of the object
             if symbol == END:
                 name = _unescape(text, done)
                 if name in KEY:
@@ -412,7 +451,9 @@ def decode(tokens):
     eod = EOD.encode()
     consumed = next((i for i, piece in enumerate(pieces, 1) if piece.endswith(eod)), 0)
     if not consumed:
-        raise DecodeError(f"incomplete: {len(tokens)} tokens and none of them closes the workflow (decode_prefix reads such a beginning)")
+        raise DecodeError(
+            f"incomplete: {len(tokens)} tokens and none of them closes the workflow (decode_prefix reads such a beginning)"
+        )
     try:
         string = b"".join(pieces[:consumed]).decode()
     except UnicodeDecodeError as e:
@@ -438,13 +479,19 @@ def decode_prefix(tokens):
     except UnicodeDecodeError as e:
         if e.reason != "unexpected end of data":
             raise DecodeError(f"invalid UTF-8 in a string, at byte {e.start}") from None
-        string = raw[:e.start].decode()         # half a character at the end
+        string = raw[: e.start].decode()  # half a character at the end
     workflow, complete, fields, rest, stack = read(pieces, string)
     container, key = stack[-1]
     if rest and not complete and (key is not None or type(container) is list):
         if rest[0] == NUMBER:
             found = NUMBER_RE.match(rest, 1)
-            value = None if not found else float(found[0]) if "." in found[0] or "e" in found[0] else int(found[0])
+            value = (
+                None
+                if not found
+                else float(found[0])
+                if "." in found[0] or "e" in found[0]
+                else int(found[0])
+            )
         else:
             value = _unescape(rest[:-1] if rest[-1] == ESC else rest)
         if value is not None and type(container) is dict:

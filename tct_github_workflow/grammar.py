@@ -1,6 +1,7 @@
 """The JSON schema as a grammar: for every value a normal form, for each kind of JSON (null, number, string, array, object) a short list
 of alternatives without `not`, `oneOf` or `$ref`. matcher.py walks it. A keyword that is not known here is an error, never ignored.
 """
+
 import functools
 from collections import namedtuple
 from itertools import product
@@ -10,23 +11,69 @@ from .automaton import ANY, FAR, NONE, both, either, negate
 from .codec import ARRAY, CLOSE, CONSTANT, END, EOD, FALSE, KEY, NULL, NUMBER, OBJECT, TRUE
 from .schema import SCHEMA
 
-ENFORCED = {"$ref", "type", "enum", "const", "oneOf", "anyOf", "allOf", "not", "properties", "patternProperties", "additionalProperties",
-            "required", "dependencies", "items", "minItems", "minProperties", "minLength", "pattern"}
-ANNOTATIONS = {"$schema", "$id", "$comment", "title", "description", "default", "examples", "definitions", "deprecationMessage",
-               "markdownDescription", "deprecated", "x-intellij-html-description", "x-intellij-enum-metadata"}
+ENFORCED = {
+    "$ref",
+    "type",
+    "enum",
+    "const",
+    "oneOf",
+    "anyOf",
+    "allOf",
+    "not",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "required",
+    "dependencies",
+    "items",
+    "minItems",
+    "minProperties",
+    "minLength",
+    "pattern",
+}
+ANNOTATIONS = {
+    "$schema",
+    "$id",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "definitions",
+    "deprecationMessage",
+    "markdownDescription",
+    "deprecated",
+    "x-intellij-html-description",
+    "x-intellij-enum-metadata",
+}
 NUMBERS = automaton.from_regex(f"^(?:{codec.NUMBER_RE.pattern})$")
 EMPTY = frozenset()
-CONSTANT_WORDS, KEY_WORDS = frozenset(c.encode() for c in CONSTANT), frozenset(k.encode() for k in KEY)
+CONSTANT_WORDS, KEY_WORDS = (
+    frozenset(c.encode() for c in CONSTANT),
+    frozenset(k.encode() for k in KEY),
+)
 
 # One alternative for each kind; `children` are conjunctions: frozensets of (sign, pointer into the schema), all of which must hold.
-Array = namedtuple("Array", "items least")                      # items: children; least: minItems
+Array = namedtuple("Array", "items least")  # items: children; least: minItems
 Object = namedtuple("Object", "fields rest least require forbid")
 # fields: {key: children}; rest: [(Dfa of other keys, children)], disjoint; least: minProperties; require, forbid: frozensets of keys
 ANY_OBJECT = Object({}, ((ANY, EMPTY),), 0, EMPTY, EMPTY)
-ANY_ALTERNATIVE = {"string": (ANY, frozenset(CONSTANT)), "array": Array(EMPTY, 0), "object": ANY_OBJECT}
+ANY_ALTERNATIVE = {
+    "string": (ANY, frozenset(CONSTANT)),
+    "array": Array(EMPTY, 0),
+    "object": ANY_OBJECT,
+}
 KINDS = ("null", "true", "false", "number", "string", "array", "object")
-APPLIES_TO = {"pattern": "string", "minLength": "string", "items": "array", "minItems": "array", "minProperties": "object",
-              "required": "object", "dependencies": "object", "properties": "object"}
+APPLIES_TO = {
+    "pattern": "string",
+    "minLength": "string",
+    "items": "array",
+    "minItems": "array",
+    "minProperties": "object",
+    "required": "object",
+    "dependencies": "object",
+    "properties": "object",
+}
 _TYPES = {"boolean": ("true", "false")}
 
 
@@ -39,17 +86,38 @@ class Value:
     (alternatives). tokens: of the shortest completion, at most; levels: of nesting that it needs at least."""
 
     def __init__(self):
-        self.scalars, self.constants, self.number, self.strings, self.arrays, self.objects = [], EMPTY, False, NONE, [], []
+        self.scalars, self.constants, self.number, self.strings, self.arrays, self.objects = (
+            [],
+            EMPTY,
+            False,
+            NONE,
+            [],
+            [],
+        )
         self.tokens = self.levels = FAR
 
     @functools.cached_property
     def symbols(self):
         """The symbols that such a value can begin with."""
-        return (frozenset(self.scalars) | self.constants | {s for s, found in ((NUMBER, self.number), (ARRAY, self.arrays), (OBJECT, self.objects),
-                                                            (END, self.strings.live[0])) if found})
+        return (
+            frozenset(self.scalars)
+            | self.constants
+            | {
+                s
+                for s, found in (
+                    (NUMBER, self.number),
+                    (ARRAY, self.arrays),
+                    (OBJECT, self.objects),
+                    (END, self.strings.live[0]),
+                )
+                if found
+            }
+        )
 
 
-ArrayType = namedtuple("ArrayType", "items least")              # items: Value
+ArrayType = namedtuple("ArrayType", "items least")  # items: Value
+
+
 class ObjectType:
     """An object's grammar: clauses [(require, forbid)] of keys, of which one must hold in the end; field(name) -> Value or None."""
 
@@ -58,13 +126,18 @@ class ObjectType:
         self.asked = frozenset().union(*(r for r, _ in clauses), *(f for _, f in clauses))
         self.asked_texts = frozenset(k.encode() for k in self.asked if k not in KEY)
         self.known, self.close = {}, functools.cache(self._close)
-        self.unnamed = [(dfa, v) for dfa, v in rest if dfa.accept[0]]                           # what the key "" may hold
-        self.listed = frozenset(w for dfa, _ in rest if dfa.finite[0] for w in dfa.rest(0))     # keys by pattern that are just a few words
+        self.unnamed = [(dfa, v) for dfa, v in rest if dfa.accept[0]]  # what the key "" may hold
+        self.listed = frozenset(
+            w for dfa, _ in rest if dfa.finite[0] for w in dfa.rest(0)
+        )  # keys by pattern that are just a few words
 
     def field(self, name):
         if name not in self.known:
-            self.known[name] = self.fields[name] if name in self.fields else next(
-                (value for dfa, value in self.rest if dfa.accepts(name)), None)
+            self.known[name] = (
+                self.fields[name]
+                if name in self.fields
+                else next((value for dfa, value in self.rest if dfa.accepts(name)), None)
+            )
         return self.known[name]
 
     @functools.cached_property
@@ -80,14 +153,27 @@ class ObjectType:
         best = (FAR, FAR)
         for require, forbid in self.clauses:
             if not forbid & asked:
-                missing = [(self._key_tokens(k) + self.field(k).tokens, self.field(k).levels) for k in require - asked]
+                missing = [
+                    (self._key_tokens(k) + self.field(k).tokens, self.field(k).levels)
+                    for k in require - asked
+                ]
                 more = self.least - used_count - len(missing)
-                if more > 0:                # any other keys: of distinct symbols, which cost no more than text
-                    options = sorted((1 + v.tokens, v.levels) for k in KEY for v in [self.field(k)]
-                                     if v and k not in require | forbid | asked)
-                    options += [(dfa.distance[0] + 1 + v.tokens + i, v.levels) for dfa, v in self.rest for i in range(more)]
+                if more > 0:  # any other keys: of distinct symbols, which cost no more than text
+                    options = sorted(
+                        (1 + v.tokens, v.levels)
+                        for k in KEY
+                        for v in [self.field(k)]
+                        if v and k not in require | forbid | asked
+                    )
+                    options += [
+                        (dfa.distance[0] + 1 + v.tokens + i, v.levels)
+                        for dfa, v in self.rest
+                        for i in range(more)
+                    ]
                     missing += sorted(options)[:more] if len(options) >= more else [(FAR, FAR)]
-                best = min(best, (1 + sum(t for t, _ in missing), max((n for _, n in missing), default=0)))
+                best = min(
+                    best, (1 + sum(t for t, _ in missing), max((n for _, n in missing), default=0))
+                )
         return best
 
 
@@ -96,7 +182,10 @@ class Compiler:
 
     def __init__(self, schema):
         self.schema, self.values, self.active = schema, {}, set()
-        self.enforced, self.beside_ref = set(), {}          # the keyword census: what counts, and what draft 7 makes void, by pointer
+        self.enforced, self.beside_ref = (
+            set(),
+            {},
+        )  # the keyword census: what counts, and what draft 7 makes void, by pointer
         self.constants = frozenset(CONSTANT)
         self.root = self.value(frozenset([(True, self.follow("#"))]))
         self.settle()
@@ -104,7 +193,11 @@ class Compiler:
     def at(self, pointer):
         node = self.schema
         for part in pointer.split("/")[1:]:
-            node = node[int(part)] if isinstance(node, list) else node[part.replace("~1", "/").replace("~0", "~")]
+            node = (
+                node[int(part)]
+                if isinstance(node, list)
+                else node[part.replace("~1", "/").replace("~0", "~")]
+            )
         return node
 
     def follow(self, pointer):
@@ -113,7 +206,11 @@ class Compiler:
             ref = self.at(pointer)["$ref"]
             if not ref.startswith("#"):
                 raise Unsupported(f"{pointer}: $ref to another file: {ref}")
-            self.beside_ref.update({pointer: extra} if (extra := sorted(set(self.at(pointer)) - ANNOTATIONS - {"$ref"})) else {})
+            self.beside_ref.update(
+                {pointer: extra}
+                if (extra := sorted(set(self.at(pointer)) - ANNOTATIONS - {"$ref"}))
+                else {}
+            )
             pointer = ref
         return pointer
 
@@ -131,21 +228,36 @@ class Compiler:
             return Array(a.items | b.items, max(a.least, b.least))
         if kind == "object":
             fields = {k: self.under(a, k) | self.under(b, k) for k in [*a.fields, *b.fields]}
-            rest = tuple((d, x | y) for (da, x), (db, y) in product(a.rest, b.rest) for d in [both(da, db)] if d.live[0])
-            return Object(fields, rest, max(a.least, b.least), a.require | b.require, a.forbid | b.forbid)
+            rest = tuple(
+                (d, x | y)
+                for (da, x), (db, y) in product(a.rest, b.rest)
+                for d in [both(da, db)]
+                if d.live[0]
+            )
+            return Object(
+                fields, rest, max(a.least, b.least), a.require | b.require, a.forbid | b.forbid
+            )
         return True
 
     def under(self, obj, key):
         """What an Object asks of the value of `key`; ("never", ) where it has no room for that key."""
         if key in obj.fields:
             return obj.fields[key]
-        return next((children for dfa, children in obj.rest if dfa.accepts(key)), frozenset([(True, "never")]))
+        return next(
+            (children for dfa, children in obj.rest if dfa.accepts(key)),
+            frozenset([(True, "never")]),
+        )
 
     def meets(self, kind, *options):
         """AND of lists of alternatives (each an OR)."""
         result = [ANY_ALTERNATIVE.get(kind, True)]
         for option in options:
-            result = [m for a, b in product(result, option) for m in [self.meet(kind, a, b)] if self.possible(kind, m)]
+            result = [
+                m
+                for a, b in product(result, option)
+                for m in [self.meet(kind, a, b)]
+                if self.possible(kind, m)
+            ]
         return result
 
     def possible(self, kind, a):
@@ -154,16 +266,25 @@ class Compiler:
         if kind == "array":
             return not a.least or self.nonempty(a.items)
         if kind == "object":
-            return not a.require & a.forbid and all(self.nonempty(self.under(a, k)) for k in a.require)
+            return not a.require & a.forbid and all(
+                self.nonempty(self.under(a, k)) for k in a.require
+            )
         return True
 
     def nonempty(self, children):
         if (True, "never") in children:
             return False
         if children in self.active:
-            return True                                     # recursive: settled by settle()
+            return True  # recursive: settled by settle()
         value = self.value(children)
-        return bool(value.scalars or value.constants or value.number or value.strings.live[0] or value.arrays or value.objects)
+        return bool(
+            value.scalars
+            or value.constants
+            or value.number
+            or value.strings.live[0]
+            or value.arrays
+            or value.objects
+        )
 
     def alternatives(self, kind, pointer, sign):
         """A schema (or, sign False, its negation) restricted to one kind, as a list of alternatives: an OR."""
@@ -177,15 +298,25 @@ class Compiler:
                 raise Unsupported(f"{pointer}: the keyword {word!r} is not known to the matcher")
             self.enforced.add(word)
         if {"properties", "patternProperties", "additionalProperties"} & set(words):
-            words = [w for w in words if w not in ("patternProperties", "additionalProperties", "properties")] + ["properties"]
+            words = [
+                w
+                for w in words
+                if w not in ("patternProperties", "additionalProperties", "properties")
+            ] + ["properties"]
         options = []
         for w in words:
-            if APPLIES_TO.get(w, kind) != kind:             # says nothing about other kinds
+            if APPLIES_TO.get(w, kind) != kind:  # says nothing about other kinds
                 options.append(self._all(kind, True, sign))
             elif not sign and w in ("items", "minItems", "minProperties"):
                 raise Unsupported(f"{pointer}: the negation of {w} is needed")
             else:
-                options.append(getattr(self, "_" + {"enum": "const", "properties": "fields", "not": "negation"}.get(w, w))(kind, pointer, node, sign))
+                options.append(
+                    getattr(
+                        self,
+                        "_"
+                        + {"enum": "const", "properties": "fields", "not": "negation"}.get(w, w),
+                    )(kind, pointer, node, sign)
+                )
         return self.meets(kind, *options) if sign else [a for option in options for a in option]
 
     def _all(self, kind, holds, sign):
@@ -199,12 +330,21 @@ class Compiler:
 
     def _const(self, kind, pointer, node, sign):
         listed = node["enum"] if "enum" in node else [node["const"]]
-        if any(not (v is None or isinstance(v, (bool, str))) for v in listed) or "enum" in node and "const" in node:
+        if (
+            any(not (v is None or isinstance(v, (bool, str))) for v in listed)
+            or "enum" in node
+            and "const" in node
+        ):
             raise Unsupported(f"{pointer}: enum or const of numbers, arrays or objects")
-        if kind == "string":                                # each such string is a symbol, never text
+        if kind == "string":  # each such string is a symbol, never text
             found = frozenset(v for v in listed if isinstance(v, str))
             return [(NONE, found)] if sign else [(ANY, self.constants - found)]
-        return self._all(kind, {"null": None, "true": True, "false": False}.get(kind, self) in [v for v in listed if not isinstance(v, str)], sign)
+        return self._all(
+            kind,
+            {"null": None, "true": True, "false": False}.get(kind, self)
+            in [v for v in listed if not isinstance(v, str)],
+            sign,
+        )
 
     def _pattern(self, kind, pointer, node, sign):
         return self._strings(automaton.from_regex(node["pattern"]), sign)
@@ -238,49 +378,116 @@ class Compiler:
             if not isinstance(needs, list):
                 raise Unsupported(f"{pointer}: a schema in dependencies")
             if sign:
-                options.append([ANY_OBJECT._replace(forbid=frozenset([key])), ANY_OBJECT._replace(require=frozenset(needs))])
+                options.append(
+                    [
+                        ANY_OBJECT._replace(forbid=frozenset([key])),
+                        ANY_OBJECT._replace(require=frozenset(needs)),
+                    ]
+                )
             else:
-                options.append([ANY_OBJECT._replace(require=frozenset([key]), forbid=frozenset([n])) for n in needs])
+                options.append(
+                    [
+                        ANY_OBJECT._replace(require=frozenset([key]), forbid=frozenset([n]))
+                        for n in needs
+                    ]
+                )
         return self.meets(kind, *options) if sign else [a for option in options for a in option]
 
     def _fields(self, kind, pointer, node, sign):
         patterns = {p: automaton.from_regex(p) for p in node.get("patternProperties", {})}
-        under = {p: self.children(f"{pointer}/patternProperties/{p.replace('~', '~0').replace('/', '~1')}") for p in patterns}
-        names = {k: self.children(f"{pointer}/properties/{k.replace('~', '~0').replace('/', '~1')}") for k in node.get("properties", {})}
+        under = {
+            p: self.children(
+                f"{pointer}/patternProperties/{p.replace('~', '~0').replace('/', '~1')}"
+            )
+            for p in patterns
+        }
+        names = {
+            k: self.children(f"{pointer}/properties/{k.replace('~', '~0').replace('/', '~1')}")
+            for k in node.get("properties", {})
+        }
         if not names.keys() <= KEY.keys():
-            raise Unsupported(f"{pointer}: a property without a symbol: {sorted(names.keys() - KEY.keys())}")
-        extra = self.children(pointer + "/additionalProperties") if "additionalProperties" in node else EMPTY
+            raise Unsupported(
+                f"{pointer}: a property without a symbol: {sorted(names.keys() - KEY.keys())}"
+            )
+        extra = (
+            self.children(pointer + "/additionalProperties")
+            if "additionalProperties" in node
+            else EMPTY
+        )
         if not sign:
             if any(under.values()) or extra:
-                raise Unsupported(f"{pointer}: the negation of additionalProperties or patternProperties is needed")
-            return [ANY_OBJECT._replace(fields={k: frozenset([(False, p)])}, require=frozenset([k]))
-                    for k, children in names.items() for _, p in children]
-        fields = {k: children.union(*(under[p] for p, dfa in patterns.items() if dfa.accepts(k))) for k, children in names.items()}
+                raise Unsupported(
+                    f"{pointer}: the negation of additionalProperties or patternProperties is needed"
+                )
+            return [
+                ANY_OBJECT._replace(fields={k: frozenset([(False, p)])}, require=frozenset([k]))
+                for k, children in names.items()
+                for _, p in children
+            ]
+        fields = {
+            k: children.union(*(under[p] for p, dfa in patterns.items() if dfa.accepts(k)))
+            for k, children in names.items()
+        }
         rest = [(ANY, EMPTY, False)]
-        for p, dfa in patterns.items():                     # every other key: the patterns that it matches, or else `extra`
-            rest = [(d, c, m) for da, ca, ma in rest for d, c, m in ((both(da, dfa), ca | under[p], True), (both(da, negate(dfa)), ca, ma)) if d.live[0]]
-        return [Object(fields, tuple((d, c if matched else extra) for d, c, matched in rest), 0, EMPTY, EMPTY)]
+        for (
+            p,
+            dfa,
+        ) in patterns.items():  # every other key: the patterns that it matches, or else `extra`
+            rest = [
+                (d, c, m)
+                for da, ca, ma in rest
+                for d, c, m in (
+                    (both(da, dfa), ca | under[p], True),
+                    (both(da, negate(dfa)), ca, ma),
+                )
+                if d.live[0]
+            ]
+        return [
+            Object(
+                fields,
+                tuple((d, c if matched else extra) for d, c, matched in rest),
+                0,
+                EMPTY,
+                EMPTY,
+            )
+        ]
 
     def _allOf(self, kind, pointer, node, sign):
-        options = [self.alternatives(kind, f"{pointer}/allOf/{i}", sign) for i in range(len(node["allOf"]))]
+        options = [
+            self.alternatives(kind, f"{pointer}/allOf/{i}", sign) for i in range(len(node["allOf"]))
+        ]
         return self.meets(kind, *options) if sign else [a for option in options for a in option]
 
     def _anyOf(self, kind, pointer, node, sign):
-        options = [self.alternatives(kind, f"{pointer}/anyOf/{i}", sign) for i in range(len(node["anyOf"]))]
+        options = [
+            self.alternatives(kind, f"{pointer}/anyOf/{i}", sign) for i in range(len(node["anyOf"]))
+        ]
         return [a for option in options for a in option] if sign else self.meets(kind, *options)
 
     def _oneOf(self, kind, pointer, node, sign):
         branches = [f"{pointer}/oneOf/{i}" for i in range(len(node["oneOf"]))]
         options = [self.alternatives(kind, b, True) for b in branches]
         result = []
-        if not sign:                                        # none of them, or two
+        if not sign:  # none of them, or two
             result = self.meets(kind, *(self.alternatives(kind, b, False) for b in branches))
-            return result + [a for i in range(len(options)) for j in range(i) for a in self.meets(kind, options[i], options[j])]
-        for i, own in enumerate(options):                   # this one and no other
+            return result + [
+                a
+                for i in range(len(options))
+                for j in range(i)
+                for a in self.meets(kind, options[i], options[j])
+            ]
+        for i, own in enumerate(options):  # this one and no other
             for j, b in enumerate(branches):
                 if i != j and own:
-                    own = [x for a in own for x in ([a] if not self.meets(kind, [a], options[j]) else
-                                                    self.meets(kind, [a], self.alternatives(kind, b, False)))]
+                    own = [
+                        x
+                        for a in own
+                        for x in (
+                            [a]
+                            if not self.meets(kind, [a], options[j])
+                            else self.meets(kind, [a], self.alternatives(kind, b, False))
+                        )
+                    ]
             result += own
         return result
 
@@ -295,16 +502,23 @@ class Compiler:
         if (True, "never") in children:
             return value
         self.active.add(children)
-        found = {kind: self.meets(kind, *(self.alternatives(kind, p, sign) for sign, p in sorted(children))) for kind in KINDS}
+        found = {
+            kind: self.meets(
+                kind, *(self.alternatives(kind, p, sign) for sign, p in sorted(children))
+            )
+            for kind in KINDS
+        }
         self.active.discard(children)
-        value.scalars = [s for s, kind in ((NULL, "null"), (TRUE, "true"), (FALSE, "false")) if found[kind]]
+        value.scalars = [
+            s for s, kind in ((NULL, "null"), (TRUE, "true"), (FALSE, "false")) if found[kind]
+        ]
         value.number = bool(found["number"])
         for dfa, constants in found["string"]:
             value.strings = either(value.strings, dfa)
             value.constants |= frozenset(CONSTANT[c] for c in constants)
         for a in dict.fromkeys(found["array"]):
             value.arrays.append(ArrayType(self.value(a.items), a.least))
-        groups = {}                                         # alternatives that differ in required and forbidden keys alone
+        groups = {}  # alternatives that differ in required and forbidden keys alone
         for o in found["object"]:
             fields = tuple(sorted((k, c) for k, c in o.fields.items()))
             groups.setdefault((fields, o.rest, o.least), {})[o.require, o.forbid] = None
@@ -312,9 +526,22 @@ class Compiler:
         for (fields, rest, least), clauses in groups.items():
             rest = [(self.apart(dfa, KEY), c) for dfa, c in rest]
             if any(dfa.finite.any() and not dfa.finite[0] for dfa, _ in rest):
-                raise Unsupported(f"{sorted(children)}: a pattern of keys that leaves just a few endings to some beginnings")
-            clauses = [c for c in clauses if not any(c != d and d[0] <= c[0] and d[1] <= c[1] for d in clauses)]
-            value.objects.append(ObjectType({k: self.value(c) for k, c in fields}, [(dfa, self.value(c)) for dfa, c in rest], least, clauses))
+                raise Unsupported(
+                    f"{sorted(children)}: a pattern of keys that leaves just a few endings to some beginnings"
+                )
+            clauses = [
+                c
+                for c in clauses
+                if not any(c != d and d[0] <= c[0] and d[1] <= c[1] for d in clauses)
+            ]
+            value.objects.append(
+                ObjectType(
+                    {k: self.value(c) for k, c in fields},
+                    [(dfa, self.value(c)) for dfa, c in rest],
+                    least,
+                    clauses,
+                )
+            )
         return value
 
     def apart(self, dfa, names):
@@ -324,15 +551,21 @@ class Compiler:
 
     def settle(self):
         """Shortest completions as a least fixed point; what has none cannot be and is struck out."""
+
         def size(value):
             options = [(1, 0)] * bool(value.scalars or value.constants) + [(3, 0)] * value.number
             options += [(value.strings.distance[0] + 1, 0)] if value.strings.live[0] else []
-            options += [(2 + a.least * a.items.tokens, 1 + a.items.levels * bool(a.least)) for a in value.arrays]
+            options += [
+                (2 + a.least * a.items.tokens, 1 + a.items.levels * bool(a.least))
+                for a in value.arrays
+            ]
             for o in value.objects:
                 o.close.cache_clear()
                 tokens, levels = o.close(EMPTY, 0)
                 options.append((1 + tokens, 1 + levels))
-            return min((int(t) for t, _ in options), default=FAR), min((int(n) for _, n in options), default=FAR)
+            return min((int(t) for t, _ in options), default=FAR), min(
+                (int(n) for _, n in options), default=FAR
+            )
 
         values, changed = list(self.values.values()), True
         while changed:

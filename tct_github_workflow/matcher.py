@@ -4,6 +4,7 @@ The matcher walks the grammar of grammar.py along the linearised string of codec
 follows all of them: a state is a list of threads, each of which can be completed on its own. So a token is allowed if and only if
 some thread survives it.
 """
+
 import functools
 import re
 from collections import OrderedDict, namedtuple
@@ -12,7 +13,20 @@ import numpy as np
 
 from . import codec
 from .automaton import FAR, PHASES
-from .codec import ARRAY, CLOSE, END, EOD, ESC, KEY, KEY_NAME, MAX_DEPTH, NUMBER, OBJECT, PAD, VOCAB_SIZE
+from .codec import (
+    ARRAY,
+    CLOSE,
+    END,
+    EOD,
+    ESC,
+    KEY,
+    KEY_NAME,
+    MAX_DEPTH,
+    NUMBER,
+    OBJECT,
+    PAD,
+    VOCAB_SIZE,
+)
 from .errors import DecodeError
 from .grammar import CONSTANT_WORDS, EMPTY, KEY_WORDS, NUMBERS, ArrayType, grammar
 
@@ -33,14 +47,28 @@ Tables = namedtuple("Tables", "parts openers group n_texts columns by_text by_op
 def tables():
     parts = []
     for token in codec.vocab().bytes:
-        token = token.replace(ESC.encode(), b"\xee")                # no other symbol is followed by EF, and ESC always is (codec.py)
-        pieces = re.fullmatch(rb"((?:\xee[\x80-\xbf]{2})*)((?:[^\xee]|\xee(?![\x80-\xbf]))*)((?:\xee[\x80-\xbf]{2})*)", token, re.S)
+        token = token.replace(
+            ESC.encode(), b"\xee"
+        )  # no other symbol is followed by EF, and ESC always is (codec.py)
+        pieces = re.fullmatch(
+            rb"((?:\xee[\x80-\xbf]{2})*)((?:[^\xee]|\xee(?![\x80-\xbf]))*)((?:\xee[\x80-\xbf]{2})*)",
+            token,
+            re.S,
+        )
         before, text, behind = (pieces[1].decode(), pieces[2], pieces[3].decode())
-        cut = next((i for i, s in enumerate(before) if s >= END), len(before)) if not behind and not text else len(before)
+        cut = (
+            next((i for i, s in enumerate(before) if s >= END), len(before))
+            if not behind and not text
+            else len(before)
+        )
         before, behind = before[:cut], before[cut:] + behind
-        assert all(s < END for s in before) and all(s >= END for s in behind), f"{token!r} is not openers, text, closers"
+        assert all(s < END for s in before) and all(s >= END for s in behind), (
+            f"{token!r} is not openers, text, closers"
+        )
         parts.append((before, text, behind))
-    texts = {t: i for i, t in enumerate(sorted({t for _, t, _ in parts}, key=lambda t: (-len(t), t)))}
+    texts = {
+        t: i for i, t in enumerate(sorted({t for _, t, _ in parts}, key=lambda t: (-len(t), t)))
+    }
     rows, by_text, by_opener = {}, {}, {k: [] for k in KEY_NAME}
     for token, (before, text, behind) in enumerate(parts):
         rows.setdefault(before, []).append((token, text, behind))
@@ -52,12 +80,21 @@ def tables():
         closers = {c: i for i, c in enumerate(dict.fromkeys(c for _, _, c in rows))}
 
         def columns(rows, n):
-            return [np.array([(i, texts[t], closers[c])[k] for i, t, c in rows], np.int64) for k in range(n)], [t for _, t, _ in rows]
+            return [
+                np.array([(i, texts[t], closers[c])[k] for i, t, c in rows], np.int64)
+                for k in range(n)
+            ], [t for _, t, _ in rows]
+
         (plain,), _ = columns([r for r in rows if not r[1] and not r[2]], 1)
         (empty, _, behind), _ = columns([r for r in rows if not r[1] and r[2]], 3)
         bare, bare_texts = columns([r for r in rows if r[1] and not r[2]], 2)
         ended, ended_texts = columns([r for r in rows if r[1] and r[2]], 3)
-        whole = [tuple(np.array([t in names for t in found], bool) for found in (bare_texts, ended_texts)) for names in (CONSTANT_WORDS, KEY_WORDS)]
+        whole = [
+            tuple(
+                np.array([t in names for t in found], bool) for found in (bare_texts, ended_texts)
+            )
+            for names in (CONSTANT_WORDS, KEY_WORDS)
+        ]
         return Group(rows, plain, (empty, behind), bare, ended, trie(closers), len(closers), *whole)
 
     def trie(sequences):
@@ -70,9 +107,20 @@ def tables():
             node[None] = leaf
         return root
 
-    columns = [np.frombuffer(bytes(t[i] for t in texts if len(t) > i), np.uint8) for i in range(len(next(iter(texts))))]
-    return Tables(parts, trie({p: group(r) for p, r in rows.items()}), group, len(texts), columns, by_text, by_opener,
-                  max(c.count(CLOSE) for _, _, c in parts))
+    columns = [
+        np.frombuffer(bytes(t[i] for t in texts if len(t) > i), np.uint8)
+        for i in range(len(next(iter(texts))))
+    ]
+    return Tables(
+        parts,
+        trie({p: group(r) for p, r in rows.items()}),
+        group,
+        len(texts),
+        columns,
+        by_text,
+        by_opener,
+        max(c.count(CLOSE) for _, _, c in parts),
+    )
 
 
 @functools.lru_cache(256)
@@ -80,7 +128,7 @@ def text_ends(dfa, state):
     """(n_texts,) state of dfa.bytes behind every text from `state`, -1 where no accepted text goes on so."""
     ends = np.full(tables().n_texts, state, np.int32)
     for column in tables().columns:
-        here = ends[:len(column)]
+        here = ends[: len(column)]
         here[:] = np.where(here >= 0, dfa.bytes[here, column], -1)
     return ends
 
@@ -89,7 +137,20 @@ def text_ends(dfa, state):
 class Frame:
     """An open object or array. Immutable: a new field or item makes a new one. used: keys that are symbols; texts: the other keys, as
     bytes; total: tokens that close it and all around it."""
-    __slots__ = "type", "used", "texts", "count", "parent", "depth", "closable", "total", "levels", "tail", "next"
+
+    __slots__ = (
+        "type",
+        "used",
+        "texts",
+        "count",
+        "parent",
+        "depth",
+        "closable",
+        "total",
+        "levels",
+        "tail",
+        "next",
+    )
 
     def __init__(self, type, parent, used=EMPTY, texts=EMPTY, count=0):
         self.type, self.parent, self.used, self.texts, self.count = type, parent, used, texts, count
@@ -97,10 +158,17 @@ class Frame:
         if isinstance(type, ArrayType):
             missing = max(0, type.least - count)
             tokens, self.levels = 1 + missing * type.items.tokens, type.items.levels * bool(missing)
-            self.tail = type.items, min(count, type.least)          # all that closers can meet, besides closable and total
+            self.tail = (
+                type.items,
+                min(count, type.least),
+            )  # all that closers can meet, besides closable and total
         else:
             tokens, self.levels = type.close(used & type.asked, min(count, type.least))
-            self.tail = (type, used & type.asked, min(count, type.least)) if type.unnamed and b"" not in texts else None
+            self.tail = (
+                (type, used & type.asked, min(count, type.least))
+                if type.unnamed and b"" not in texts
+                else None
+            )
         self.closable = tokens == 1
         self.total = tokens + (parent.total if parent else 0)
 
@@ -111,13 +179,23 @@ class Frame:
     def item(self):
         """This array with one item more; how many there are matters up to minItems only."""
         if self.next is None:
-            self.next = self if self.count >= self.type.least else Frame(self.type, self.parent, count=self.count + 1)
+            self.next = (
+                self
+                if self.count >= self.type.least
+                else Frame(self.type, self.parent, count=self.count + 1)
+            )
         return self.next
 
     def field(self, name, text=None):
         """This object with one key more."""
         used = self.used if text is not None and name not in self.type.asked else self.used | {name}
-        return Frame(self.type, self.parent, used, self.texts if text is None else self.texts | {text}, self.count + 1)
+        return Frame(
+            self.type,
+            self.parent,
+            used,
+            self.texts if text is None else self.texts | {text},
+            self.count + 1,
+        )
 
 
 # One way of reading the tokens so far. mode BETWEEN: behind a finished field or item; VALUE: before a value, of type `value`; TEXT,
@@ -125,7 +203,9 @@ class Frame:
 # text: its bytes so far (None for a string that can no longer become a constant). `frame` counts the field or item as there.
 Thread = namedtuple("Thread", "frame mode value dfa state text", defaults=(None, None, 0, b""))
 BETWEEN, VALUE, TEXT, DIGITS, NAME, DONE = range(6)
-CONSTANT_STARTS, KEY_STARTS = ({w[:i] for w in words for i in range(len(w) + 1)} for words in (CONSTANT_WORDS, KEY_WORDS))
+CONSTANT_STARTS, KEY_STARTS = (
+    {w[:i] for w in words for i in range(len(w) + 1)} for words in (CONSTANT_WORDS, KEY_WORDS)
+)
 
 
 def start_value(frame, value, symbol):
@@ -152,7 +232,11 @@ def step(thread, symbol):
             return [Thread(frame.parent, BETWEEN if symbol == CLOSE else DONE)]
         if isinstance(frame.type, ArrayType) and symbol != END:
             value = frame.type.items
-            return start_value(frame.item(), value, symbol) if frame.depth + value.levels <= MAX_DEPTH else []
+            return (
+                start_value(frame.item(), value, symbol)
+                if frame.depth + value.levels <= MAX_DEPTH
+                else []
+            )
         if symbol in KEY_NAME:
             return field(frame, KEY_NAME[symbol])
     return [t for start in text_starts(thread) for t in end_text(start)] if symbol == END else []
@@ -188,7 +272,11 @@ def text_starts(thread):
     if mode in (TEXT, DIGITS, NAME):
         return [thread]
     if mode == BETWEEN and not isinstance(frame.type, ArrayType):
-        return [Thread(frame, NAME, v, dfa) for dfa, v in frame.type.rest if dfa.live[0] and frame.depth + v.levels <= MAX_DEPTH]
+        return [
+            Thread(frame, NAME, v, dfa)
+            for dfa, v in frame.type.rest
+            if dfa.live[0] and frame.depth + v.levels <= MAX_DEPTH
+        ]
     if mode == BETWEEN:
         frame, value = frame.item(), frame.type.items
     return [Thread(frame, TEXT, None, value.strings)] if value and value.strings.live[0] else []
@@ -201,10 +289,18 @@ def run_text(thread, text):
         state = t.dfa.run_bytes(t.state, text)
         if state >= 0:
             whole = t.text + text if t.text is not None else None
-            if t.mode == NAME and state % PHASES == 0 and t.dfa.finite[state // PHASES] and not any(
-                    end_name(t, whole + w) for w in t.dfa.rest(state // PHASES)):
-                continue                                            # every key that this can become is taken
-            found.append(t._replace(state=state, text=whole if t.mode == NAME or whole in CONSTANT_STARTS else None))
+            if (
+                t.mode == NAME
+                and state % PHASES == 0
+                and t.dfa.finite[state // PHASES]
+                and not any(end_name(t, whole + w) for w in t.dfa.rest(state // PHASES))
+            ):
+                continue  # every key that this can become is taken
+            found.append(
+                t._replace(
+                    state=state, text=whole if t.mode == NAME or whole in CONSTANT_STARTS else None
+                )
+            )
     return found
 
 
@@ -222,7 +318,12 @@ def end_name(thread, text):
     """Threads behind a whole key spelt as text."""
     if text in KEY_WORDS or text in thread.frame.texts:
         return []
-    return field(thread.frame, codec._unescape(text.replace(b"\xee", ESC.encode()).decode()), thread.value, text)
+    return field(
+        thread.frame,
+        codec._unescape(text.replace(b"\xee", ESC.encode()).decode()),
+        thread.value,
+        text,
+    )
 
 
 def tokens_to_end(thread):
@@ -232,7 +333,11 @@ def tokens_to_end(thread):
         return 0
     if mode == BETWEEN or mode == VALUE:
         return frame.total + (value.tokens if value else 0)
-    taken = text in CONSTANT_WORDS if mode == TEXT else mode == NAME and (text in KEY_WORDS or text in frame.texts)
+    taken = (
+        text in CONSTANT_WORDS
+        if mode == TEXT
+        else mode == NAME and (text in KEY_WORDS or text in frame.texts)
+    )
     rest = dfa.detour[state // PHASES] if taken and not state % PHASES else dfa.bytes_to_end[state]
     return int(rest) + 1 + frame.total + (value.tokens if value else 0)
 
@@ -246,10 +351,12 @@ def surroundings(frame):
         base, frame = frame.total, frame.parent
         if frame is None:
             break
-    return tuple((closable, total - base, tail, depth == 1) for closable, total, tail, depth in chain), base
+    return tuple(
+        (closable, total - base, tail, depth == 1) for closable, total, tail, depth in chain
+    ), base
 
 
-_closing, CLOSING = OrderedDict(), 1 << 14      # -> (n_closers,) costs
+_closing, CLOSING = OrderedDict(), 1 << 14  # -> (n_closers,) costs
 
 
 def remember(cache, limit, key, make):
@@ -279,7 +386,9 @@ def closing_costs(thread, group, ended):
             known = {}
             for symbol in trie.keys() & frozenset().union(*map(symbols, threads)):
                 after = steps(threads, symbol)
-                if after and symbol > EOD:          # a whole value, of which there are many: what comes behind them is the same
+                if (
+                    after and symbol > EOD
+                ):  # a whole value, of which there are many: what comes behind them is the same
                     place = tuple(t.frame for t in after)
                     for rest, index in trie[symbol][""]:
                         if (place, rest) not in known:
@@ -291,11 +400,15 @@ def closing_costs(thread, group, ended):
         walk([thread], group.closers.get(END, {}) if ended else group.closers)
         return costs
 
-    return remember(_closing, CLOSING, (id(group), ended, thread.mode, thread.value, around), make) + base
+    return (
+        remember(_closing, CLOSING, (id(group), ended, thread.mode, thread.value, around), make)
+        + base
+    )
 
 
 def add_group(costs, group, thread):
     """costs (8192,) of the ids in a group, from the thread behind their openers."""
+
     def lower(ids, values):
         costs[ids] = np.minimum(costs[ids], values)
 
@@ -307,16 +420,28 @@ def add_group(costs, group, thread):
             lower(group.empty[0], closing_costs(t, group, ended)[group.empty[1]])
     for t in text_starts(thread) if len(group.bare[0]) or len(group.ended[0]) else ():
         dfa, ends, names = t.dfa, text_ends(t.dfa, t.state), None
-        if not t.text and t.mode != DIGITS:                         # a whole name is no text: longer by a detour, never ended
-            names = group.keys if t.mode == NAME else group.constants if t.text is not None else None
+        if (
+            not t.text and t.mode != DIGITS
+        ):  # a whole name is no text: longer by a detour, never ended
+            names = (
+                group.keys if t.mode == NAME else group.constants if t.text is not None else None
+            )
         ids, texts = group.bare
         state = ends[texts]
-        values = np.where(state >= 0, dfa.bytes_to_end[state] + (1 + t.frame.total + (t.value.tokens if t.value else 0)), FAR)
+        values = np.where(
+            state >= 0,
+            dfa.bytes_to_end[state] + (1 + t.frame.total + (t.value.tokens if t.value else 0)),
+            FAR,
+        )
         if names:
-            values[names[0]] += np.where(values[names[0]] < FAR, dfa.detour[state[names[0]] // PHASES], 0)
-        if t.mode == NAME and dfa.finite[0]:                        # only a few keys are possible: some may be taken
+            values[names[0]] += np.where(
+                values[names[0]] < FAR, dfa.detour[state[names[0]] // PHASES], 0
+            )
+        if t.mode == NAME and dfa.finite[0]:  # only a few keys are possible: some may be taken
             for i in np.flatnonzero(values < FAR):
-                values[i] = min(map(tokens_to_end, run_text(t, tables().parts[ids[i]][1])), default=FAR)
+                values[i] = min(
+                    map(tokens_to_end, run_text(t, tables().parts[ids[i]][1])), default=FAR
+                )
         lower(ids, values)
         ids, texts, closers = group.ended
         state = ends[texts]
@@ -324,7 +449,11 @@ def add_group(costs, group, thread):
         if names:
             accepted &= ~names[1]
         if accepted.any():
-            for behind in field(t.frame, "\0", t.value, b"\0") if t.mode == NAME else [Thread(t.frame, BETWEEN)]:
+            for behind in (
+                field(t.frame, "\0", t.value, b"\0")
+                if t.mode == NAME
+                else [Thread(t.frame, BETWEEN)]
+            ):
                 lower(ids, np.where(accepted, closing_costs(behind, group, True)[closers], FAR))
 
 
@@ -338,26 +467,37 @@ def merged(tries):
     return whole
 
 
-_branches = {}                                  # -> what branches() returns; never dropped, as tries are known by their id
+_branches = {}  # -> what branches() returns; never dropped, as tries are known by their id
 
 
 def branches(threads, trie):
     """[(symbol, trie behind it)] that the threads may take. Keys of an object with values of one type, on which nothing else depends, count as one:
     what comes behind them is the same, so their tries are merged behind any one of them."""
-    fields = [t.frame.type for t in threads if t.mode == BETWEEN and not isinstance(t.frame.type, ArrayType)]
+    fields = [
+        t.frame.type
+        for t in threads
+        if t.mode == BETWEEN and not isinstance(t.frame.type, ArrayType)
+    ]
     allowed = frozenset().union(*map(symbols, threads)).intersection(trie)
     place = id(trie), *fields, allowed
     if place not in _branches:
         alike = {}
         for symbol in allowed:
             name = KEY_NAME.get(symbol)
-            kind = tuple(f.field(name) for f in fields) if name and not any(name in f.asked for f in fields) else symbol
+            kind = (
+                tuple(f.field(name) for f in fields)
+                if name and not any(name in f.asked for f in fields)
+                else symbol
+            )
             alike.setdefault(kind, []).append(symbol)
-        _branches[place] = [(found[0], trie[found[0]] if len(found) == 1 else merged([trie[s] for s in found])) for found in alike.values()]
+        _branches[place] = [
+            (found[0], trie[found[0]] if len(found) == 1 else merged([trie[s] for s in found]))
+            for found in alike.values()
+        ]
     return _branches[place]
 
 
-_masks, MASKS = OrderedDict(), 512              # -> (8192,) costs; 32 KiB each
+_masks, MASKS = OrderedDict(), 512  # -> (8192,) costs; 32 KiB each
 
 
 def thread_costs(thread):
@@ -368,7 +508,7 @@ def thread_costs(thread):
     frame, mode, value, dfa, state, text = thread
     around, base = surroundings(frame)
     fields, place = mode == BETWEEN and not isinstance(frame.type, ArrayType), None
-    if fields:                                  # of the keys so far only these in what is cached; the others are struck out below
+    if fields:  # of the keys so far only these in what is cached; the others are struck out below
         core = frame.used & frame.type.asked, frame.texts & (frame.type.listed | {b""}), frame.count
         place = (frame.type, *core[:2], min(frame.count, frame.type.least))
     elif mode == BETWEEN:
@@ -385,10 +525,24 @@ def thread_costs(thread):
                 if behind:
                     walk(behind, rest)
 
-        if mode in (TEXT, DIGITS, NAME):        # with a text that is no name; what it really is comes below
-            walk([thread._replace(text=None if mode == TEXT else b"\0")], {None: tables().openers[None]})
+        if mode in (
+            TEXT,
+            DIGITS,
+            NAME,
+        ):  # with a text that is no name; what it really is comes below
+            walk(
+                [thread._replace(text=None if mode == TEXT else b"\0")],
+                {None: tables().openers[None]},
+            )
         else:
-            walk([thread._replace(frame=Frame(frame.type, frame.parent, *core)) if fields else thread], tables().openers)
+            walk(
+                [
+                    thread._replace(frame=Frame(frame.type, frame.parent, *core))
+                    if fields
+                    else thread
+                ],
+                tables().openers,
+            )
         return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
 
     deep = max(0, frame.depth - MAX_DEPTH + 32)
@@ -396,10 +550,14 @@ def thread_costs(thread):
     # what the text so far, or the keys of just this object, rule out besides
     taken = []
     if mode == TEXT and text:
-        taken = [w[len(text):] for w in CONSTANT_WORDS if w.startswith(text)]
+        taken = [w[len(text) :] for w in CONSTANT_WORDS if w.startswith(text)]
     elif mode == NAME:
         names = frame.texts | frame.type.asked_texts
-        taken = [w[len(text):] for w in (KEY_WORDS | names if text in KEY_STARTS else names) if w.startswith(text)]
+        taken = [
+            w[len(text) :]
+            for w in (KEY_WORDS | names if text in KEY_STARTS else names)
+            if w.startswith(text)
+        ]
     elif fields:
         taken = frame.texts | frame.type.asked_texts
     used = frame.used - core[0] if fields else ()
@@ -408,11 +566,17 @@ def thread_costs(thread):
         for name in used:
             costs[tables().by_opener[KEY[name]]] = FAR
         for word in taken:
-            for token in tables().by_text.get((word, True), []) + tables().by_text.get((word, False), []):
-                costs[token] = min((tokens_to_end(t) - base for t in advance([thread], token)), default=FAR)
+            for token in tables().by_text.get((word, True), []) + tables().by_text.get(
+                (word, False), []
+            ):
+                costs[token] = min(
+                    (tokens_to_end(t) - base for t in advance([thread], token)), default=FAR
+                )
         if mode == NAME and dfa.finite[0]:
             for token in np.flatnonzero(costs < FAR):
-                costs[token] = min((tokens_to_end(t) - base for t in advance([thread], token)), default=FAR)
+                costs[token] = min(
+                    (tokens_to_end(t) - base for t in advance([thread], token)), default=FAR
+                )
     return costs, base
 
 
@@ -469,7 +633,9 @@ class Matcher:
         for t in self.threads:
             if t.mode != DONE:
                 costs, base = thread_costs(t)
-                out |= costs < (FAR if tokens_left is None else max(0, min(FAR, tokens_left - base)))
+                out |= costs < (
+                    FAR if tokens_left is None else max(0, min(FAR, tokens_left - base))
+                )
         return out
 
     def is_terminated(self):

@@ -3,6 +3,7 @@
 The file is the one that SchemaStore publishes (Apache-2.0), as check-jsonschema 0.39.0 ships it, byte for byte. Nothing in this
 package but that file and the vocabulary knows that the schema is GitHub's.
 """
+
 import functools
 import hashlib
 import json
@@ -27,7 +28,11 @@ def names():
     def scan(node):
         if not isinstance(node, dict):
             return
-        constants.update(dict.fromkeys(c for c in [*node.get("enum", []), node.get("const")] if isinstance(c, str)))
+        constants.update(
+            dict.fromkeys(
+                c for c in [*node.get("enum", []), node.get("const")] if isinstance(c, str)
+            )
+        )
         for word, value in node.items():
             if word in ("properties", "patternProperties", "definitions"):
                 if word == "properties":
@@ -44,8 +49,14 @@ def names():
 
 def json_path(parts):
     """['jobs', 'a b', 0] -> $.jobs["a b"][0]"""
-    return "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" if p.replace("-", "_").isidentifier()
-                         else f"[{json.dumps(p, ensure_ascii=False)}]" for p in parts)
+    return "$" + "".join(
+        f"[{p}]"
+        if isinstance(p, int)
+        else f".{p}"
+        if p.replace("-", "_").isidentifier()
+        else f"[{json.dumps(p, ensure_ascii=False)}]"
+        for p in parts
+    )
 
 
 def why_invalid(document):
@@ -54,32 +65,63 @@ def why_invalid(document):
     A failed oneOf or anyOf has one list of errors for each branch; the branch that the author most likely meant is the one whose
     own level fits best (right type, fewest unknown and missing keys), and the reason is that branch's deepest error.
     """
-    def here(error, depth):                     # how badly a branch misses at its own level
+
+    def here(error, depth):  # how badly a branch misses at its own level
         if len(error.instance_path) > depth:
             return 0
         kind = error.kind.name
-        return 100 if kind in ("type", "constant", "enum") else min(99, len(getattr(error.kind, "unexpected", " ")))
+        return (
+            100
+            if kind in ("type", "constant", "enum")
+            else min(99, len(getattr(error.kind, "unexpected", " ")))
+        )
 
     def deepest(errors):
         found = []
         for error in errors:
             branches = [b for b in getattr(error.kind, "context", []) if b]
             depth = len(error.instance_path)
-            if branches and len(branches) == len(error.kind.context):  # none fits (else: more than one does)
+            if branches and len(branches) == len(
+                error.kind.context
+            ):  # none fits (else: more than one does)
                 best = min(branches, key=lambda b: sum(here(e, depth) for e in b))
                 # all branches are of another type: what the value may be is said best by naming all of them
                 if sum(here(e, depth) for e in best) < 100:
                     found.append(deepest(best))
                     continue
-                wanted = [e.message.rpartition(" is not ")[2] for b in branches for e in b if here(e, depth) >= 100]
+                wanted = [
+                    e.message.rpartition(" is not ")[2]
+                    for b in branches
+                    for e in b
+                    if here(e, depth) >= 100
+                ]
                 shown = json.dumps(error.instance, ensure_ascii=False)
-                found.append((depth, error.instance_path, f"{shown:.60} is not " + " or ".join(dict.fromkeys(wanted))))
+                found.append(
+                    (
+                        depth,
+                        error.instance_path,
+                        f"{shown:.60} is not " + " or ".join(dict.fromkeys(wanted)),
+                    )
+                )
             else:
                 message = error.message
-                if branches and not all(error.kind.context):            # keys of which only one may be there, as far as branches ask for keys
-                    options = functools.reduce(lambda node, part: node[part], error.schema_path, SCHEMA)
-                    keys = [k for option, b in zip(options, error.kind.context) if not b for k in option.get("required", [])]
-                    message = f"only one of {', '.join(map(json.dumps, keys))} may be there" if len(keys) > 1 else message
+                if branches and not all(
+                    error.kind.context
+                ):  # keys of which only one may be there, as far as branches ask for keys
+                    options = functools.reduce(
+                        lambda node, part: node[part], error.schema_path, SCHEMA
+                    )
+                    keys = [
+                        k
+                        for option, b in zip(options, error.kind.context)
+                        if not b
+                        for k in option.get("required", [])
+                    ]
+                    message = (
+                        f"only one of {', '.join(map(json.dumps, keys))} may be there"
+                        if len(keys) > 1
+                        else message
+                    )
                 found.append((depth, error.instance_path, message))
         return max(found, key=lambda f: f[0])
 

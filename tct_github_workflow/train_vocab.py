@@ -9,6 +9,7 @@ tokenizers (its BPE trainer, in Rust). The same input gives the same file, byte 
 BPE keeps every step towards a long token, and a tenth of them is hardly ever used again. So more merges are learnt than there are ids,
 and the least used give theirs back (as in PickyBPE, arXiv 2409.04599): 3.5% fewer tokens than plain BPE of the same size.
 """
+
 import base64
 import gzip
 import hashlib
@@ -27,17 +28,21 @@ from . import codec
 from .errors import EncodeError
 from .yaml_io import yaml_to_json
 
-max_workflows = 100_000             # read at most so many, the first ones: 3 minutes of CPU time and 2.5 GB of memory
-surplus = 1300                      # merges learnt beyond the number of ids, all given back in the end
-out = str(codec.VOCAB_FILE)         # file to write
-unit_chars = {}                     # byte >= 0x80 of text -> the character that stands for it while training
+max_workflows = (
+    100_000  # read at most so many, the first ones: 3 minutes of CPU time and 2.5 GB of memory
+)
+surplus = 1300  # merges learnt beyond the number of ids, all given back in the end
+out = str(codec.VOCAB_FILE)  # file to write
+unit_chars = {}  # byte >= 0x80 of text -> the character that stands for it while training
 
 
 def texts(path):
     """Yields (is_json, text) for every workflow in a file or folder."""
     path = Path(path)
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.suffix in (".yml", ".yaml", ".json") and p.is_file()):
+        for file in sorted(
+            p for p in path.rglob("*") if p.suffix in (".yml", ".yaml", ".json") and p.is_file()
+        ):
             yield file.suffix == ".json", file.read_text("utf-8", "replace")
         return
     opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
@@ -50,18 +55,27 @@ def texts(path):
                 text = row[kind] if kind else ""
                 yield kind == "json", text if isinstance(text, str) else json.dumps(text)
     except (ValueError, AttributeError, OSError, EOFError, lzma.LZMAError, zlib.error) as e:
-        raise SystemExit(f"{path}: line {n}: no workflow in JSON ({getattr(e, 'msg', e)}); give a .jsonl (.gz, .xz) or a folder") from None
+        raise SystemExit(
+            f"{path}: line {n}: no workflow in JSON ({getattr(e, 'msg', e)}); give a .jsonl (.gz, .xz) or a folder"
+        ) from None
 
 
 def to_units(string):
     """One character for each byte or symbol, since the trainer merges characters: bytes from 0x80 on are U+0100 + byte."""
     if string.isascii():
         return string
-    return "".join(c if c < "\x80" or "\ue000" <= c <= codec.LAST else "".join(chr(0x100 + b) for b in c.encode()) for c in string)
+    return "".join(
+        c
+        if c < "\x80" or "\ue000" <= c <= codec.LAST
+        else "".join(chr(0x100 + b) for b in c.encode())
+        for c in string
+    )
 
 
 def to_bytes(units):
-    return b"".join(bytes([ord(c) - 0x100]) if "\u0180" <= c < "\u0200" else c.encode() for c in units)
+    return b"".join(
+        bytes([ord(c) - 0x100]) if "\u0180" <= c < "\u0200" else c.encode() for c in units
+    )
 
 
 def corpus(path):
@@ -90,15 +104,24 @@ def corpus(path):
 def learn(documents):
     """-> (merges as [(left, right)] in units, use of each unit string in the corpus) of plain BPE with `surplus` merges more than ids."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
     units = codec.SYMBOLS + [chr(b) if b < 0x80 else chr(0x100 + b) for b in codec.TEXT_BYTES]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(codec.PIECES), "isolated")
-    tokenizer.train_from_iterator(documents, trainers.BpeTrainer(
-        vocab_size=codec.PAD + surplus, initial_alphabet=units, limit_alphabet=len(units), min_frequency=2, show_progress=sys.stderr.isatty()))
+    tokenizer.train_from_iterator(
+        documents,
+        trainers.BpeTrainer(
+            vocab_size=codec.PAD + surplus,
+            initial_alphabet=units,
+            limit_alphabet=len(units),
+            min_frequency=2,
+            show_progress=sys.stderr.isatty(),
+        ),
+    )
     model = json.loads(tokenizer.to_str())["model"]
     used = Counter()
     for i in range(0, len(documents), 1000):
-        for e in tokenizer.encode_batch(documents[i:i + 1000]):
+        for e in tokenizer.encode_batch(documents[i : i + 1000]):
             used.update(e.tokens)
     return units, [tuple(m) for m in model["merges"]], used
 
@@ -112,7 +135,9 @@ def give_back(units, merges, used):
         return [s] if s in kept else [t for part in parts[s] for t in spell(part)]
 
     while len(kept) > codec.PAD:
-        cheapest = sorted((s for s in kept if s in parts), key=lambda s: (used[s], -len(s), s))[:max(1, min(100, len(kept) - codec.PAD))]
+        cheapest = sorted((s for s in kept if s in parts), key=lambda s: (used[s], -len(s), s))[
+            : max(1, min(100, len(kept) - codec.PAD))
+        ]
         for s in cheapest:
             del kept[s]
             for t in spell(s):
@@ -131,27 +156,54 @@ def main(path):
         raise SystemExit(f"{path}: no valid workflow in it ({counts['read']} read)")
     units, merges, used = learn(documents)
     if len(units) + len(merges) < codec.PAD + surplus:
-        raise SystemExit(f"{path}: {len(documents)} workflows are too few: only {len(merges)} merges to learn, {codec.PAD + surplus - len(units)} needed")
+        raise SystemExit(
+            f"{path}: {len(documents)} workflows are too few: only {len(merges)} merges to learn, {codec.PAD + surplus - len(units)} needed"
+        )
     spelling = give_back(units, merges, used)
     own = [a + b for a, b in merges if len(spelling[a + b]) == 1]
     ids = {s: i for i, s in enumerate(units + own)}
-    lines = [b" ".join([base64.b64encode(to_bytes(s)), *(str(ids[t]).encode() for t in spelling[s])]) for s in spelling]
-    about = {"documents": len(documents), "read": counts["read"], "invalid": counts["invalid"], "duplicates": counts["duplicate"],
-             "bytes_of_json": counts["bytes"], "tokens": sum(used[s] for s in ids), "corpus_sha256": digest, "schema_sha256": codec.schema_hash(),
-             "ids": len(ids), "merges": len(merges), "command": f"python -m tct_github_workflow.train_vocab {Path(path).name}"}
-    for name, content in ((out, b"\n".join(lines) + b"\n"), (str(Path(out).with_suffix(".json")), json.dumps(about, indent=1).encode() + b"\n")):
+    lines = [
+        b" ".join([base64.b64encode(to_bytes(s)), *(str(ids[t]).encode() for t in spelling[s])])
+        for s in spelling
+    ]
+    about = {
+        "documents": len(documents),
+        "read": counts["read"],
+        "invalid": counts["invalid"],
+        "duplicates": counts["duplicate"],
+        "bytes_of_json": counts["bytes"],
+        "tokens": sum(used[s] for s in ids),
+        "corpus_sha256": digest,
+        "schema_sha256": codec.schema_hash(),
+        "ids": len(ids),
+        "merges": len(merges),
+        "command": f"python -m tct_github_workflow.train_vocab {Path(path).name}",
+    }
+    for name, content in (
+        (out, b"\n".join(lines) + b"\n"),
+        (str(Path(out).with_suffix(".json")), json.dumps(about, indent=1).encode() + b"\n"),
+    ):
         with open(name + ".tmp", "wb") as f:
             f.write(content)
             f.flush()
             os.fsync(f.fileno())
         os.replace(name + ".tmp", name)
-    print(f"{out}: {len(own)} merges kept of {len(merges)}, from {len(documents):,} workflows, {about['tokens'] / len(documents):.1f} tokens each")
+    print(
+        f"{out}: {len(own)} merges kept of {len(merges)}, from {len(documents):,} workflows, {about['tokens'] / len(documents):.1f} tokens each"
+    )
     if counts["read"] == max_workflows:
-        print(f"no more than the first {max_workflows:,} are read, to bound the memory: see max_workflows")
+        print(
+            f"no more than the first {max_workflows:,} are read, to bound the memory: see max_workflows"
+        )
     if sys.platform != "win32":
         import resource
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        print(f"{time.time() - started:.0f} s, {time.process_time():.0f} s of CPU time, {peak / 1e6:,.0f} MB of memory at most")
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
+        print(
+            f"{time.time() - started:.0f} s, {time.process_time():.0f} s of CPU time, {peak / 1e6:,.0f} MB of memory at most"
+        )
 
 
 if __name__ == "__main__":
@@ -159,7 +211,10 @@ if __name__ == "__main__":
     for a in sys.argv[1:]:
         if a.startswith("--out="):
             out = a[6:]
-    if len(paths) != 1 or len(paths) + sum(a.startswith("--out=") for a in sys.argv[1:]) != len(sys.argv) - 1:
+    if (
+        len(paths) != 1
+        or len(paths) + sum(a.startswith("--out=") for a in sys.argv[1:]) != len(sys.argv) - 1
+    ):
         raise SystemExit(__doc__.split("\n\n")[1].strip())
     if not Path(paths[0]).exists():
         raise SystemExit(f"{paths[0]}: no such file or folder")

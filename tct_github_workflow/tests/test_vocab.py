@@ -1,4 +1,5 @@
 """The vocabulary file and the command that learns one."""
+
 import json
 import random
 import re
@@ -13,8 +14,14 @@ from tct_github_workflow import codec, train_vocab
 
 
 def test_8191_distinct_tokens_never_cut_a_symbol_nor_hold_two_stretches_of_text_and_end_with_the_end():
-    table, symbols, symbol = codec.vocab().bytes, {s.encode() for s in codec.SYMBOLS}, re.compile(b"\xee[\x80-\xbf]{2}")
-    assert len(table) == len(set(table)) == 8191 == tct.pad_token() == tct.vocab_size() - 1 and all(table)
+    table, symbols, symbol = (
+        codec.vocab().bytes,
+        {s.encode() for s in codec.SYMBOLS},
+        re.compile(b"\xee[\x80-\xbf]{2}"),
+    )
+    assert len(table) == len(set(table)) == 8191 == tct.pad_token() == tct.vocab_size() - 1 and all(
+        table
+    )
     for token in table:
         assert set(symbol.findall(token)) <= symbols and b"\xee" not in symbol.sub(b"", token)
         assert sum(map(bool, symbol.split(token.replace(codec.ESC.encode(), b"x")))) <= 1
@@ -25,19 +32,49 @@ def test_8191_distinct_tokens_never_cut_a_symbol_nor_hold_two_stretches_of_text_
 
 def test_pieces_and_ids_lose_nothing_of_any_string():
     rng, table = random.Random(0), codec.vocab().bytes
-    text = ["a", " ", "\n", "é", "😀", "\uf000", "\uf8ff", "\0", "\r", "\x85", "\u2028", "\U0010ffff", codec.ESC + "\uf001", "steps", "   "]
+    text = [
+        "a",
+        " ",
+        "\n",
+        "é",
+        "😀",
+        "\uf000",
+        "\uf8ff",
+        "\0",
+        "\r",
+        "\x85",
+        "\u2028",
+        "\U0010ffff",
+        codec.ESC + "\uf001",
+        "steps",
+        "   ",
+    ]
     for _ in range(4000):
-        string = "".join(rng.choice(codec.SYMBOLS if rng.random() < 0.4 else text) for _ in range(rng.randrange(30)))
+        string = "".join(
+            rng.choice(codec.SYMBOLS if rng.random() < 0.4 else text)
+            for _ in range(rng.randrange(30))
+        )
         assert "".join(codec._split(string)) == string and all(codec._split(string))
         assert b"".join(table[i] for i in codec.encode_symbols(string)) == string.encode()
 
 
 def test_the_hash_is_that_of_the_vocabulary_and_the_schema(tmp_path, monkeypatch):
     before, text = tct.tokenizer_hash(), codec.VOCAB_FILE.read_bytes()
-    assert re.fullmatch("[0-9a-f]{64}", before) and re.fullmatch("[0-9a-f]{64}", tct.schema_hash()) and before != tct.schema_hash()
-    assert json.loads(codec.VOCAB_FILE.with_suffix(".json").read_text())["schema_sha256"] == tct.schema_hash()
+    assert (
+        re.fullmatch("[0-9a-f]{64}", before)
+        and re.fullmatch("[0-9a-f]{64}", tct.schema_hash())
+        and before != tct.schema_hash()
+    )
+    assert (
+        json.loads(codec.VOCAB_FILE.with_suffix(".json").read_text())["schema_sha256"]
+        == tct.schema_hash()
+    )
     monkeypatch.setattr(codec, "VOCAB_FILE", tmp_path / "v")
-    for content, schema, equal in (text, tct.schema_hash(), True), (text + b" ", tct.schema_hash(), False), (text, "0" * 64, False):
+    for content, schema, equal in (
+        (text, tct.schema_hash(), True),
+        (text + b" ", tct.schema_hash(), False),
+        (text, "0" * 64, False),
+    ):
         (tmp_path / "v").write_bytes(content)
         monkeypatch.setattr(codec, "schema_hash", lambda: schema)
         assert (codec.tokenizer_hash.__wrapped__() == before) is equal
@@ -47,19 +84,34 @@ def test_the_hash_is_that_of_the_vocabulary_and_the_schema(tmp_path, monkeypatch
 def made_up(path, n, n_lines):
     """n workflows with n_lines lines of made-up words, so that there are merges to learn, then a duplicate and an invalid one."""
     rng = random.Random(0)
-    words = ["".join(rng.choice("abcdefghijklmnopqrstuvwxyzéü") for _ in range(rng.randrange(4, 11))) for _ in range(4000)]
+    words = [
+        "".join(rng.choice("abcdefghijklmnopqrstuvwxyzéü") for _ in range(rng.randrange(4, 11)))
+        for _ in range(4000)
+    ]
     rows = []
     for i in range(n):
         run = "".join(" ".join(rng.choice(words) for _ in range(6)) + "\n" for _ in range(n_lines))
-        text = json.dumps({"name": f"W{i}", "on": "push", "jobs": {"t": {"runs-on": "x", "steps": [{"uses": "actions/checkout@v4"}, {"run": run}]}}})
+        text = json.dumps(
+            {
+                "name": f"W{i}",
+                "on": "push",
+                "jobs": {
+                    "t": {"runs-on": "x", "steps": [{"uses": "actions/checkout@v4"}, {"run": run}]}
+                },
+            }
+        )
         rows.append({"yaml": tct.json_to_yaml(text)} if i % 2 else {"json": text})
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0], {"yaml": "on: push"}]), "utf-8")
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in [*rows, rows[0], {"yaml": "on: push"}]), "utf-8"
+    )
     return [row["json"] for row in rows[::2]]
 
 
 def run(*args):
     command = [sys.executable, "-m", "tct_github_workflow.train_vocab", *map(str, args)]
-    return subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, encoding="utf-8")
+    return subprocess.run(
+        command, cwd=Path(__file__).resolve().parents[2], capture_output=True, encoding="utf-8"
+    )
 
 
 def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeypatch):
@@ -68,9 +120,17 @@ def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeyp
     for name in "ab":
         done = run(tmp_path / "w.jsonl", f"--out={tmp_path / name}.tiktoken")
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "a.tiktoken").read_bytes() == (tmp_path / "b.tiktoken").read_bytes() and not list(tmp_path.glob("*.tmp"))
+    assert (tmp_path / "a.tiktoken").read_bytes() == (
+        tmp_path / "b.tiktoken"
+    ).read_bytes() and not list(tmp_path.glob("*.tmp"))
     about = json.loads((tmp_path / "a.json").read_text())
-    assert [about[k] for k in ("read", "documents", "duplicates", "invalid", "ids")] == [302, 300, 1, 1, 8191]
+    assert [about[k] for k in ("read", "documents", "duplicates", "invalid", "ids")] == [
+        302,
+        300,
+        1,
+        1,
+        8191,
+    ]
     shipped = tct.encode(texts[0])
     with monkeypatch.context() as patch:
         patch.setattr(codec, "VOCAB_FILE", tmp_path / "a.tiktoken")
@@ -78,8 +138,14 @@ def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeyp
         sequences = [tct.encode(text) for text in texts]
         back = [json.loads(tct.decode(ids)[0]) for ids in sequences]
     codec.vocab.cache_clear(), codec._piece_ids.cache_clear()
-    assert back == list(map(json.loads, texts)) and len(sequences[0]) < len(shipped) and tct.encode(texts[0]) == shipped
-    assert 1.9 < about["tokens"] / sum(map(len, sequences)) < 2.1           # every other text was counted here
+    assert (
+        back == list(map(json.loads, texts))
+        and len(sequences[0]) < len(shipped)
+        and tct.encode(texts[0]) == shipped
+    )
+    assert (
+        1.9 < about["tokens"] / sum(map(len, sequences)) < 2.1
+    )  # every other text was counted here
 
 
 def test_no_more_than_max_workflows_are_read_so_that_memory_is_bounded(tmp_path, monkeypatch):
@@ -95,17 +161,32 @@ def test_what_no_vocabulary_can_be_learnt_from_is_refused_in_one_line(tmp_path):
     made_up(tmp_path / "few.jsonl", 3, 2)
     (tmp_path / "none.jsonl").write_text('{"yaml": "on: push"}\n')
     (tmp_path / "ci.yml").write_text("on: push\n")
-    for name, out, why in (("few.jsonl", "v", "few.jsonl: 3 workflows are too few"), ("none.jsonl", "v", "no valid workflow"), ("gone", "v", "no such file"),
-                           ("ci.yml", "v", "ci.yml: line 1: "), ("few.jsonl", "gone/v", "no folder")):
+    for name, out, why in (
+        ("few.jsonl", "v", "few.jsonl: 3 workflows are too few"),
+        ("none.jsonl", "v", "no valid workflow"),
+        ("gone", "v", "no such file"),
+        ("ci.yml", "v", "ci.yml: line 1: "),
+        ("few.jsonl", "gone/v", "no folder"),
+    ):
         done = run(tmp_path / name, f"--out={tmp_path / out}")
-        assert done.returncode == 1 and done.stderr.count("\n") == 1 and why in done.stderr, done.stderr
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and why in done.stderr, (
+            done.stderr
+        )
     assert not (tmp_path / "v").exists() and "python -m" in run().stderr
 
 
-@pytest.mark.parametrize("n_ids, spelt", [(6, {}), (5, {"ab": ["a", "b"]}), (4, {"ab": ["a", "b"], "ac": ["a", "c"]})])
-def test_the_least_used_merges_give_their_ids_back_and_are_spelt_by_the_others(monkeypatch, n_ids, spelt):
+@pytest.mark.parametrize(
+    "n_ids, spelt", [(6, {}), (5, {"ab": ["a", "b"]}), (4, {"ab": ["a", "b"], "ac": ["a", "c"]})]
+)
+def test_the_least_used_merges_give_their_ids_back_and_are_spelt_by_the_others(
+    monkeypatch, n_ids, spelt
+):
     monkeypatch.setattr(codec, "PAD", n_ids)
-    found = train_vocab.give_back(["a", "b", "c"], [("a", "b"), ("ab", "c"), ("a", "c")], {"abc": 9, "ab": 1, "ac": 5, "a": 2, "b": 2, "c": 2})
+    found = train_vocab.give_back(
+        ["a", "b", "c"],
+        [("a", "b"), ("ab", "c"), ("a", "c")],
+        {"abc": 9, "ab": 1, "ac": 5, "a": 2, "b": 2, "c": 2},
+    )
     assert found == {"ab": ["ab"], "abc": ["abc"], "ac": ["ac"]} | spelt
 
 

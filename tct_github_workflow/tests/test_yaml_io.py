@@ -2,6 +2,7 @@ r"""YAML as GitHub reads it and as people write it.   pytest tct_github_workflow
 
 Expected values come from the YAML 1.2.2 standard and from GitHub's own reader (see yaml_io.py), not from running ours.
 """
+
 import json
 
 import pytest
@@ -17,7 +18,9 @@ from tct_github_workflow.yaml_io import json_to_yaml, yaml_to_json
 def both_parsers(request, monkeypatch):
     if request.param == "libyaml" and not yaml.__with_libyaml__:
         pytest.skip("PyYAML was installed without libyaml")
-    monkeypatch.setattr(yaml_io, "_Loader", yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader)
+    monkeypatch.setattr(
+        yaml_io, "_Loader", yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
+    )
 
 
 def read(source):
@@ -37,81 +40,213 @@ def error(source):
 
 # ---- reading ----
 
+
 def test_the_json_is_minified_in_the_order_of_the_source(both_parsers):
     text = "name: é\non: [push, pull_request]\njobs:\n  b:\n    steps:\n      - run: x\n  a: {}\n"
-    assert yaml_to_json(text) == '{"name":"é","on":["push","pull_request"],"jobs":{"b":{"steps":[{"run":"x"}]},"a":{}}}'
+    assert (
+        yaml_to_json(text)
+        == '{"name":"é","on":["push","pull_request"],"jobs":{"b":{"steps":[{"run":"x"}]},"a":{}}}'
+    )
 
 
-@pytest.mark.parametrize("plain", [
-    "on", "On", "off", "yes", "NO", "y", "n", "tRUE", "nULL", "1_000", "1:30", "190:20:30", "2001-01-01", "0b1", "0o8", "0x",
-    "2001-12-14t21:59:43.10-05:00", "-0x1F", "1e", "1,000", "3.10.1", "v1", "=", ".", "+", "e3", "inf", ".nAn", "١٢",
-    "${{ x }}", "a:b", "http://x/#y", "a#b", "-x", "?x", ":x"])
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "on",
+        "On",
+        "off",
+        "yes",
+        "NO",
+        "y",
+        "n",
+        "tRUE",
+        "nULL",
+        "1_000",
+        "1:30",
+        "190:20:30",
+        "2001-01-01",
+        "0b1",
+        "0o8",
+        "0x",
+        "2001-12-14t21:59:43.10-05:00",
+        "-0x1F",
+        "1e",
+        "1,000",
+        "3.10.1",
+        "v1",
+        "=",
+        ".",
+        "+",
+        "e3",
+        "inf",
+        ".nAn",
+        "١٢",
+        "${{ x }}",
+        "a:b",
+        "http://x/#y",
+        "a#b",
+        "-x",
+        "?x",
+        ":x",
+    ],
+)
 def test_plain_strings_stay_strings(both_parsers, plain):
     assert read(f"a: {plain}") == {"a": plain}
     assert json_to_yaml(json.dumps(plain)) == plain + "\n"
 
 
-@pytest.mark.parametrize("plain, value", [
-    ("", "null"), ("~", "null"), ("null", "null"), ("Null", "null"), ("NULL", "null"), ("true", "true"), ("True", "true"),
-    ("TRUE", "true"), ("false", "false"), ("False", "false"), ("FALSE", "false"), ("0", "0"), ("012", "12"), ("-7", "-7"),
-    ("+12", "12"), ("0o17", "15"), ("0x1F", "31"), ("0xff", "255"), ("3.10", "3.1"), ("1e3", "1000.0"), ("1.5E-3", "0.0015"),
-    (".5", "0.5"), ("-.5", "-0.5"), ("1.", "1.0"), ("+1.e2", "100.0"), ("12345678901234567890", "12345678901234567890")])
+@pytest.mark.parametrize(
+    "plain, value",
+    [
+        ("", "null"),
+        ("~", "null"),
+        ("null", "null"),
+        ("Null", "null"),
+        ("NULL", "null"),
+        ("true", "true"),
+        ("True", "true"),
+        ("TRUE", "true"),
+        ("false", "false"),
+        ("False", "false"),
+        ("FALSE", "false"),
+        ("0", "0"),
+        ("012", "12"),
+        ("-7", "-7"),
+        ("+12", "12"),
+        ("0o17", "15"),
+        ("0x1F", "31"),
+        ("0xff", "255"),
+        ("3.10", "3.1"),
+        ("1e3", "1000.0"),
+        ("1.5E-3", "0.0015"),
+        (".5", "0.5"),
+        ("-.5", "-0.5"),
+        ("1.", "1.0"),
+        ("+1.e2", "100.0"),
+        ("12345678901234567890", "12345678901234567890"),
+    ],
+)
 def test_plain_scalars_follow_the_core_schema(both_parsers, plain, value):
     assert yaml_to_json(f"a: {plain}") == '{"a":%s}' % value
-    assert read(f"a: '{plain}'\nb: \"{plain}\"\nc: |-\n  {plain}\nd: !!str {plain}") == dict.fromkeys("abcd", plain)
+    assert read(
+        f"a: '{plain}'\nb: \"{plain}\"\nc: |-\n  {plain}\nd: !!str {plain}"
+    ) == dict.fromkeys("abcd", plain)
     assert json_to_yaml(json.dumps({"a": plain})) == f"a: '{plain}'\n"
 
 
-@pytest.mark.parametrize("text, value", [
-    ("!!int 3", 3), ("!!float 3", 3), ("!!float 3.5", 3.5), ("!!bool true", True), ("!!null ~", None), ("!!str 3.10", "3.10"),
-    ("!!str", ""), ("!!seq [1]", [1]), ("!!map {a: 1}", {"a": 1})])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("!!int 3", 3),
+        ("!!float 3", 3),
+        ("!!float 3.5", 3.5),
+        ("!!bool true", True),
+        ("!!null ~", None),
+        ("!!str 3.10", "3.10"),
+        ("!!str", ""),
+        ("!!seq [1]", [1]),
+        ("!!map {a: 1}", {"a": 1}),
+    ],
+)
 def test_core_tags_are_honoured(both_parsers, text, value):
     assert read(f"x: {text}") == {"x": value}
 
 
-@pytest.mark.parametrize("text", [
-    "!!python/object/apply:os.system [x]", "!!python/name:os.system", "!!binary aGk=", "!!timestamp 2001-01-01", "!!set {a}",
-    "!custom x", "! x", "!!int x", "!!int '3'", "!!bool 1", "!!null x", "!!map []", "!!seq {}", "!!str {}",
-    "!<tag:example.org,2000:x> y"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system [x]",
+        "!!python/name:os.system",
+        "!!binary aGk=",
+        "!!timestamp 2001-01-01",
+        "!!set {a}",
+        "!custom x",
+        "! x",
+        "!!int x",
+        "!!int '3'",
+        "!!bool 1",
+        "!!null x",
+        "!!map []",
+        "!!seq {}",
+        "!!str {}",
+        "!<tag:example.org,2000:x> y",
+    ],
+)
 def test_other_tags_and_tags_that_do_not_fit_are_refused(both_parsers, text):
     assert error(f"a: 1\nx: {text}").startswith("line 2, column 4: the tag ")
 
 
 def test_keys_become_the_strings_that_github_makes_of_them(both_parsers):
-    keys = {"on": "on", "true": "true", "False": "false", "3.10": "3.1", "'3.10'": "3.10", "0x1F": "31", "1e3": "1000",
-            "1e20": "1E+20", "1e-7": "1E-07", "~": "", "2001-01-01": "2001-01-01", "!!str 1.0": "1.0", "? |-\n a\n b\n": "a\nb"}
+    keys = {
+        "on": "on",
+        "true": "true",
+        "False": "false",
+        "3.10": "3.1",
+        "'3.10'": "3.10",
+        "0x1F": "31",
+        "1e3": "1000",
+        "1e20": "1E+20",
+        "1e-7": "1E-07",
+        "~": "",
+        "2001-01-01": "2001-01-01",
+        "!!str 1.0": "1.0",
+        "? |-\n a\n b\n": "a\nb",
+    }
     assert list(read("\n".join(f"{key}: 0" for key in keys))) == list(keys.values())
 
 
-@pytest.mark.parametrize("text, message", [
-    ("on: push\nruns-on: a\nruns-on: b", "line 3, column 1: duplicate key 'runs-on' (first on line 2)"),
-    ("{a: 1, 'a': 2}", "line 1, column 8: duplicate key 'a' (first on line 1)"),
-    ("3.10: a\n3.1: b", "line 2, column 1: duplicate key '3.1' (first on line 1)"),
-    ("a: &x {b: 1}\nc:\n  <<: *x", "line 3, column 3: GitHub does not support merge keys (<<)"),
-    ("? [a]\n: b", "line 1, column 3: a mapping or sequence cannot be a key"),
-    ("{a: b}: c", "line 1, column 1: a mapping or sequence cannot be a key"),
-    ("a: &x [1]\n*x : 2", "line 2, column 1: a mapping or sequence cannot be a key"),
-    ("a: 1\n---\nb: 2", "line 2, column 1: a second document starts here; a workflow is one document"),
-    ("a: .inf", "line 1, column 4: '.inf' is not a number that JSON can hold"),
-    ("- -.INF", "line 1, column 3: '-.INF' is not a number that JSON can hold"),
-    ("- .NaN", "line 1, column 3: '.NaN' is not a number that JSON can hold"),
-    ("- .nan: 1", "line 1, column 3: '.nan' is not a number that JSON can hold"),
-    ("- 1e400", "line 1, column 3: '1e400' is not a number that JSON can hold"),
-    ("a: *x", "line 1, column 4: the alias *x stands before its anchor"),
-    ("a: &x\n  b: *x", "line 2, column 6: the alias *x stands inside its anchor"),
-    ("a: 1\nb: \x07", "line 2, column 4: character U+0007 is not allowed in YAML"),
-    ("a: 1\x00", "line 1, column 5: character U+0000 is not allowed in YAML"),
-    ("a: \ud800", "line 1, column 4: character U+D800 is not allowed in YAML"),
-    ("", "line 1, column 1: there is no YAML document, only comments or nothing"),
-    ("\ufeff# nothing\n\n", "line 1, column 1: there is no YAML document, only comments or nothing")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "on: push\nruns-on: a\nruns-on: b",
+            "line 3, column 1: duplicate key 'runs-on' (first on line 2)",
+        ),
+        ("{a: 1, 'a': 2}", "line 1, column 8: duplicate key 'a' (first on line 1)"),
+        ("3.10: a\n3.1: b", "line 2, column 1: duplicate key '3.1' (first on line 1)"),
+        ("a: &x {b: 1}\nc:\n  <<: *x", "line 3, column 3: GitHub does not support merge keys (<<)"),
+        ("? [a]\n: b", "line 1, column 3: a mapping or sequence cannot be a key"),
+        ("{a: b}: c", "line 1, column 1: a mapping or sequence cannot be a key"),
+        ("a: &x [1]\n*x : 2", "line 2, column 1: a mapping or sequence cannot be a key"),
+        (
+            "a: 1\n---\nb: 2",
+            "line 2, column 1: a second document starts here; a workflow is one document",
+        ),
+        ("a: .inf", "line 1, column 4: '.inf' is not a number that JSON can hold"),
+        ("- -.INF", "line 1, column 3: '-.INF' is not a number that JSON can hold"),
+        ("- .NaN", "line 1, column 3: '.NaN' is not a number that JSON can hold"),
+        ("- .nan: 1", "line 1, column 3: '.nan' is not a number that JSON can hold"),
+        ("- 1e400", "line 1, column 3: '1e400' is not a number that JSON can hold"),
+        ("a: *x", "line 1, column 4: the alias *x stands before its anchor"),
+        ("a: &x\n  b: *x", "line 2, column 6: the alias *x stands inside its anchor"),
+        ("a: 1\nb: \x07", "line 2, column 4: character U+0007 is not allowed in YAML"),
+        ("a: 1\x00", "line 1, column 5: character U+0000 is not allowed in YAML"),
+        ("a: \ud800", "line 1, column 4: character U+D800 is not allowed in YAML"),
+        ("", "line 1, column 1: there is no YAML document, only comments or nothing"),
+        (
+            "\ufeff# nothing\n\n",
+            "line 1, column 1: there is no YAML document, only comments or nothing",
+        ),
+    ],
+)
 def test_what_cannot_be_read_is_named_with_line_and_column(both_parsers, text, message):
     assert error(text) == message
 
 
-@pytest.mark.parametrize("text, where", [
-    ("a: [1\nb: 2", "line 2, column 2"), ("a: b: c", "line 1, column 5"), ("a:\n\t- b", "line 2, column 1"),
-    ("a: 'x", "line 1, column 6"), ("{{ template }}", "line 1, column 2"), ("{% if x %}", "line 1, column 2"),
-    ('a: "\\q"', "line 1, column"), ("- a\nb: c", "line 2, column 1"), ("a: @b", "line 1, column 4")])
+@pytest.mark.parametrize(
+    "text, where",
+    [
+        ("a: [1\nb: 2", "line 2, column 2"),
+        ("a: b: c", "line 1, column 5"),
+        ("a:\n\t- b", "line 2, column 1"),
+        ("a: 'x", "line 1, column 6"),
+        ("{{ template }}", "line 1, column 2"),
+        ("{% if x %}", "line 1, column 2"),
+        ('a: "\\q"', "line 1, column"),
+        ("- a\nb: c", "line 2, column 1"),
+        ("a: @b", "line 1, column 4"),
+    ],
+)
 def test_syntax_errors_carry_line_and_column(both_parsers, text, where):
     assert error(text).startswith(where)
 
@@ -121,7 +256,10 @@ def test_a_surrogate_written_as_an_escape_is_refused(both_parsers):
 
 
 def test_long_texts_are_cut_short_in_messages():
-    assert len(error("a: " + "9" * 5000)) < 150 and len(error(f"'{'k' * 900}': 1\n'{'k' * 900}': 2")) < 150
+    assert (
+        len(error("a: " + "9" * 5000)) < 150
+        and len(error(f"'{'k' * 900}': 1\n'{'k' * 900}': 2")) < 150
+    )
 
 
 def test_a_quoted_double_less_than_is_an_ordinary_key():
@@ -131,7 +269,12 @@ def test_a_quoted_double_less_than_is_an_ordinary_key():
 
 def test_anchors_and_aliases_are_expanded(both_parsers):
     text = "a: &x {k: [1, &y two]}\nb: *x\nc: [*y, *x]\n&z d: *z\n"
-    assert read(text) == {"a": {"k": [1, "two"]}, "b": {"k": [1, "two"]}, "c": ["two", {"k": [1, "two"]}], "d": "d"}
+    assert read(text) == {
+        "a": {"k": [1, "two"]},
+        "b": {"k": [1, "two"]},
+        "c": ["two", {"k": [1, "two"]}],
+        "d": "d",
+    }
     assert read("a: &x 3.10\n*x : b") == {"a": 3.1, "3.1": "b"}
 
 
@@ -143,27 +286,38 @@ def test_an_alias_means_the_latest_definition_of_its_anchor(both_parsers):
 @pytest.mark.parametrize("leaf", ["x", "[]", "x" * 10_000])
 def test_alias_bombs_stop_at_a_cap(leaf):
     """Nine levels of nine aliases each: 3.8e8 leaves, from a few hundred bytes."""
-    bomb = f"a0: &a0 [{leaf}]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9))
-    assert "more than 50,000 parser events" in error(bomb) or "more than 10,485,760 characters" in error(bomb)
+    bomb = f"a0: &a0 [{leaf}]\n" + "".join(
+        f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9)
+    )
+    assert "more than 50,000 parser events" in error(
+        bomb
+    ) or "more than 10,485,760 characters" in error(bomb)
 
 
 def test_aliases_may_add_up_to_the_caps_and_no_more(monkeypatch):
     monkeypatch.setattr(yaml_io, "max_added", 20)
     assert read("a: &x abcdefgh\nb: [*x, *x]")["b"] == ["abcdefgh"] * 2
-    assert error("a: &x abcdefgh\nb: [*x, *x, *x]").startswith("line 2, column 13: aliases expand to more than 20")
+    assert error("a: &x abcdefgh\nb: [*x, *x, *x]").startswith(
+        "line 2, column 13: aliases expand to more than 20"
+    )
     monkeypatch.setattr(yaml_io, "max_events", 20)
-    assert read("a: &x [1, 2]\nb: *x") == {"a": [1, 2], "b": [1, 2]}    # 14 events, of which *x is 4
+    assert read("a: &x [1, 2]\nb: *x") == {"a": [1, 2], "b": [1, 2]}  # 14 events, of which *x is 4
     assert "more than 20 parser events" in error("a: &x [1, 2]\nb: [*x, *x]")
 
 
 def test_five_hundred_levels_are_read_and_more_are_refused():
     assert yaml_to_json("[" * 500 + "]" * 500) == "[" * 500 + "]" * 500
-    assert yaml_to_json("\n".join(" " * i + "a:" for i in range(500))) == '{"a":' * 500 + "null" + "}" * 500
+    assert (
+        yaml_to_json("\n".join(" " * i + "a:" for i in range(500)))
+        == '{"a":' * 500 + "null" + "}" * 500
+    )
     assert error("[" * 501 + "]" * 501) == "line 1, column 501: nested deeper than 500 levels"
     assert error("- " * 10_000 + "a") == "line 1, column 1001: nested deeper than 500 levels"
     blocks = "\n".join(" " * i + "a:" for i in range(501))
     assert error(blocks) == "line 501, column 501: nested deeper than 500 levels"
-    assert "500 levels" in error("a: &a " + "[" * 300 + "]" * 300 + "\nb: " + "[" * 300 + "*a" + "]" * 300)
+    assert "500 levels" in error(
+        "a: &a " + "[" * 300 + "]" * 300 + "\nb: " + "[" * 300 + "*a" + "]" * 300
+    )
 
 
 def test_the_depth_limit_holds_without_libyaml(monkeypatch):
@@ -179,8 +333,13 @@ def test_depth_counts_aliases_inside_aliases():
 
 def test_ten_thousand_levels_and_a_hundred_megabytes_are_refused_unparsed(monkeypatch):
     assert error("{a: " * 10_000).startswith("line 1, column 2001: nested deeper")
-    monkeypatch.setattr(yaml_io, "_Loader", None)    # calling it would be a TypeError
-    for source in ("x" * 100_000_000, b"x" * 100_000_000, "é" * 600_000 + "x" * 600_000, b"%TAG !a! x\n" * 90_000):
+    monkeypatch.setattr(yaml_io, "_Loader", None)  # calling it would be a TypeError
+    for source in (
+        "x" * 100_000_000,
+        b"x" * 100_000_000,
+        "é" * 600_000 + "x" * 600_000,
+        b"%TAG !a! x\n" * 90_000,
+    ):
         assert "the limit is 1,048,576 characters" in error(source) or "%TAG" in error(source)
 
 
@@ -205,37 +364,93 @@ def test_bytes_that_are_no_text_are_named_by_their_offset():
     assert error(b"\x00\x01\x02").startswith("line 1, column 1: character U+0000")
 
 
-@pytest.mark.parametrize("text, value", [
-    ("a: b\n  c\n\n  d", "b c\nd"), ("a: 'b\n  c''s\n\n  d'", "b c's\nd"),
-    ('a: "b\\\n  c\\n\\x41\\u00e9\\U0001F600\\/"', "bc\nAé😀/"),
-    ("a: |\n  b\n   c\n\n  d\n", "b\n c\n\nd\n"), ("a: |-\n  b\n\n", "b"), ("a: |+\n  b\n\n", "b\n\n"),
-    ("a: |2\n    b\n", "  b\n"), ("a: |2-\n    b\n", "  b"), ("a: |\n\n  # b\n", "\n# b\n"), ("a: |\n", ""), ("a: |\n  b", "b"),
-    ("a: >\n  b\n  c\n\n  d\n   e\n  f\n", "b c\nd\n e\nf\n"), ("a: >-\n  b\n  c\n", "b c"), ("a: >+\n  b\n\n", "b\n\n"),
-    ("a: # c\n  b", "b"), ("a: b # c", "b"), ("a: b#c", "b#c"), ("a:\n- b\n- c", ["b", "c"]),
-    ("a:\n  - - b\n    - c", [["b", "c"]]), ("a: {b: c, d}", {"b": "c", "d": None}), ("a: [b: c, d]", [{"b": "c"}, "d"]),
-    ("a: [b,\n c,]", ["b", "c"]), ('a: {"b":c}', {"b": "c"}), ("a: [x:y, {u: o/r@v1}]", ["x:y", {"u": "o/r@v1"}]),
-    ("%YAML 1.2\n---\na: b\n...\n", "b"), ("--- {a: b}", "b")])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("a: b\n  c\n\n  d", "b c\nd"),
+        ("a: 'b\n  c''s\n\n  d'", "b c's\nd"),
+        ('a: "b\\\n  c\\n\\x41\\u00e9\\U0001F600\\/"', "bc\nAé😀/"),
+        ("a: |\n  b\n   c\n\n  d\n", "b\n c\n\nd\n"),
+        ("a: |-\n  b\n\n", "b"),
+        ("a: |+\n  b\n\n", "b\n\n"),
+        ("a: |2\n    b\n", "  b\n"),
+        ("a: |2-\n    b\n", "  b"),
+        ("a: |\n\n  # b\n", "\n# b\n"),
+        ("a: |\n", ""),
+        ("a: |\n  b", "b"),
+        ("a: >\n  b\n  c\n\n  d\n   e\n  f\n", "b c\nd\n e\nf\n"),
+        ("a: >-\n  b\n  c\n", "b c"),
+        ("a: >+\n  b\n\n", "b\n\n"),
+        ("a: # c\n  b", "b"),
+        ("a: b # c", "b"),
+        ("a: b#c", "b#c"),
+        ("a:\n- b\n- c", ["b", "c"]),
+        ("a:\n  - - b\n    - c", [["b", "c"]]),
+        ("a: {b: c, d}", {"b": "c", "d": None}),
+        ("a: [b: c, d]", [{"b": "c"}, "d"]),
+        ("a: [b,\n c,]", ["b", "c"]),
+        ('a: {"b":c}', {"b": "c"}),
+        ("a: [x:y, {u: o/r@v1}]", ["x:y", {"u": "o/r@v1"}]),
+        ("%YAML 1.2\n---\na: b\n...\n", "b"),
+        ("--- {a: b}", "b"),
+    ],
+)
 def test_styles_of_scalars_and_collections(both_parsers, text, value):
     assert read(text) == {"a": value}
 
 
 # ---- writing ----
 
+
 def test_a_workflow_is_written_as_a_person_would():
     workflow = {
-        "name": "CI: all", "on": {"push": {"branches": ["main", "release/**"], "tags": ["*"]}, "pull_request": None,
-                                  "schedule": [{"cron": "*/5 * * * *"}]},
-        "permissions": {}, "jobs": {"test": {
-            "runs-on": "${{ matrix.os }}", "timeout-minutes": 5, "continue-on-error": False, "needs": [], "if": "!cancelled()",
-            "strategy": {"matrix": {"python": ["3.9", "3.10", 3.1],
-                                    "os": ["a-rather-long-runner-name-1", "a-rather-long-runner-name-2", "c"],
-                                    "include": [{"os": "x", "n": None}, [1, [2]], [{"a": [{}]}]],
-                                    "flow": ["a, b", "${{ x }}", "x]", "-x", "x:y", None, True]}},
-            "steps": [{"uses": "actions/checkout@v4"}, {"name": "it's", "run": "a\n  b # c\n"}, {"run": "x\n\ny"},
-                      {"run": "  x\ny\n\n"}, {"run": "a\r\nb"},
-                      {"run": "\tif x\n\ty\n", "with": {"s": "true", "e": "", "t": " x", "c": "a #b", "k": "b:", "h": "#",
-                                                      "u": "é 😀"}}]}},
-        "env": {"keep": "x\n\n"}, "defaults": {"run": "y\n\n"}, "concurrency": None}
+        "name": "CI: all",
+        "on": {
+            "push": {"branches": ["main", "release/**"], "tags": ["*"]},
+            "pull_request": None,
+            "schedule": [{"cron": "*/5 * * * *"}],
+        },
+        "permissions": {},
+        "jobs": {
+            "test": {
+                "runs-on": "${{ matrix.os }}",
+                "timeout-minutes": 5,
+                "continue-on-error": False,
+                "needs": [],
+                "if": "!cancelled()",
+                "strategy": {
+                    "matrix": {
+                        "python": ["3.9", "3.10", 3.1],
+                        "os": ["a-rather-long-runner-name-1", "a-rather-long-runner-name-2", "c"],
+                        "include": [{"os": "x", "n": None}, [1, [2]], [{"a": [{}]}]],
+                        "flow": ["a, b", "${{ x }}", "x]", "-x", "x:y", None, True],
+                    }
+                },
+                "steps": [
+                    {"uses": "actions/checkout@v4"},
+                    {"name": "it's", "run": "a\n  b # c\n"},
+                    {"run": "x\n\ny"},
+                    {"run": "  x\ny\n\n"},
+                    {"run": "a\r\nb"},
+                    {
+                        "run": "\tif x\n\ty\n",
+                        "with": {
+                            "s": "true",
+                            "e": "",
+                            "t": " x",
+                            "c": "a #b",
+                            "k": "b:",
+                            "h": "#",
+                            "u": "é 😀",
+                        },
+                    },
+                ],
+            }
+        },
+        "env": {"keep": "x\n\n"},
+        "defaults": {"run": "y\n\n"},
+        "concurrency": None,
+    }
     text = """\
 name: 'CI: all'
 
@@ -312,12 +527,39 @@ concurrency:
     assert ordered(yaml_to_json(text)) == ordered(json.dumps(workflow))
 
 
-any_text = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20) | st.lists(st.sampled_from(
-    [*"\n\r\t \x85\u2028\u2029\ufeff\ufffe\x00\x07\x7f\x9f\xa0#:-?!&*|>%@`\"'\\[]{},~=0é😀", "  ", " #", ": ", "---", "...", "<<", "true", "on",
-     "0x1f", "1e5", ".5", "${{ x }}", "\n\n", "\n ", "k" * 1100]), max_size=8).map("".join)
-any_json = st.recursive(st.none() | st.booleans() | st.integers() | st.integers(-10**50, 10**50) | any_text
-                        | st.floats(allow_nan=False, allow_infinity=False),
-                        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(any_text, inner, max_size=5), max_leaves=20)
+any_text = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20) | st.lists(
+    st.sampled_from(
+        [
+            *"\n\r\t \x85\u2028\u2029\ufeff\ufffe\x00\x07\x7f\x9f\xa0#:-?!&*|>%@`\"'\\[]{},~=0é😀",
+            "  ",
+            " #",
+            ": ",
+            "---",
+            "...",
+            "<<",
+            "true",
+            "on",
+            "0x1f",
+            "1e5",
+            ".5",
+            "${{ x }}",
+            "\n\n",
+            "\n ",
+            "k" * 1100,
+        ]
+    ),
+    max_size=8,
+).map("".join)
+any_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**50), 10**50)
+    | any_text
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(any_text, inner, max_size=5),
+    max_leaves=20,
+)
 
 
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -331,9 +573,34 @@ def test_any_json_reads_back_from_yaml_as_itself(value):
 
 
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(
-    [*"ab:-?#,[]{}&*!|>%@'\"\\~\n \t\r\x00\x85\ufeff\ud800", ": ", "- ", "\n  ", "&a ", "*a", "!!int ", "<<: ", "---\n", "...\n", "%TAG ! x\n",
-     '"\\u', "0x", "1e999", "|2", ">-"]), max_size=30).map("".join)))
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.lists(
+            st.sampled_from(
+                [
+                    *"ab:-?#,[]{}&*!|>%@'\"\\~\n \t\r\x00\x85\ufeff\ud800",
+                    ": ",
+                    "- ",
+                    "\n  ",
+                    "&a ",
+                    "*a",
+                    "!!int ",
+                    "<<: ",
+                    "---\n",
+                    "...\n",
+                    "%TAG ! x\n",
+                    '"\\u',
+                    "0x",
+                    "1e999",
+                    "|2",
+                    ">-",
+                ]
+            ),
+            max_size=30,
+        ).map("".join),
+    )
+)
 def test_any_input_is_read_or_refused(source):
     try:
         json.loads(yaml_to_json(source))
@@ -341,28 +608,83 @@ def test_any_input_is_read_or_refused(source):
         pass
 
 
-@pytest.mark.parametrize("text", ["a\n \n", "\n \nb", " \n", "\n\n", "a\n\n ", "a\n  ", "\n\na", "a\n\t\nb", "\t\na", "a\n# b",
-                                  "a\n---\nb", "#\na", "- a\n", "a: b\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\n \n",
+        "\n \nb",
+        " \n",
+        "\n\n",
+        "a\n\n ",
+        "a\n  ",
+        "\n\na",
+        "a\n\t\nb",
+        "\t\na",
+        "a\n# b",
+        "a\n---\nb",
+        "#\na",
+        "- a\n",
+        "a: b\n",
+    ],
+)
 def test_strings_that_are_awkward_in_blocks_read_back(both_parsers, text):
     json_text = json.dumps({"a": text, "b": [text, {"c": text}], "d": text})
     assert ordered(yaml_to_json(json_to_yaml(json_text))) == ordered(json_text)
 
 
 def test_scalars_and_empty_collections_may_stand_alone():
-    for value in (None, True, 0, -1.5, 1e22, "", "a", "3.10", "a\nb", " \n", [], {}, [[]], [{}], [None], "---", "x" * 2000):
+    for value in (
+        None,
+        True,
+        0,
+        -1.5,
+        1e22,
+        "",
+        "a",
+        "3.10",
+        "a\nb",
+        " \n",
+        [],
+        {},
+        [[]],
+        [{}],
+        [None],
+        "---",
+        "x" * 2000,
+    ):
         assert read(json_to_yaml(json.dumps(value))) == value
 
 
 def test_deep_json_is_written_or_refused():
-    for deep in ('{"a":' * 400 + "[]" + "}" * 400, "[" * 400 + "]" * 400, '[{"a":' * 200 + "1" + "}]" * 200):
+    for deep in (
+        '{"a":' * 400 + "[]" + "}" * 400,
+        "[" * 400 + "]" * 400,
+        '[{"a":' * 200 + "1" + "}]" * 200,
+    ):
         assert yaml_to_json(json_to_yaml(deep)) == deep
     for deeper in ("[" * 501 + "]" * 501, '{"a":' * 100_000 + "1" + "}" * 100_000):
         with pytest.raises(EncodeError, match="JSON: "):
             json_to_yaml(deeper)
 
 
-@pytest.mark.parametrize("bad", ["", "{", "[1,]", "{'a':1}", "NaN", "[Infinity]", "-Infinity", "1e400", "9" * 4000, '"\x01"',
-                                 '"\\ud800"', '{"a":1,"a":2}', "a: b"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "{",
+        "[1,]",
+        "{'a':1}",
+        "NaN",
+        "[Infinity]",
+        "-Infinity",
+        "1e400",
+        "9" * 4000,
+        '"\x01"',
+        '"\\ud800"',
+        '{"a":1,"a":2}',
+        "a: b",
+    ],
+)
 def test_bad_json_is_refused(bad):
     with pytest.raises(EncodeError, match="JSON: "):
         json_to_yaml(bad)
