@@ -25,6 +25,12 @@ import types
 SCALARS = (int, float, bool, str, type(None))
 
 
+def fail(message):
+    """Ends the running script with one line on stderr: what went wrong, where, and what to do next. Exit code 1."""
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
 def configure(settings, argv=None):
     """Apply argv (default: the command line) to settings, a script's globals(), in place. Returns them as a dict."""
     keys = [k for k, v in settings.items() if not k.startswith("_") and type(v) in SCALARS]

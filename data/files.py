@@ -1,0 +1,23 @@
+"""Files that are whole or not there: whoever is killed while writing leaves the old one in place."""
+
+import contextlib
+import os
+
+
+@contextlib.contextmanager
+def write_whole(path, mode="w"):
+    """Opens a file that takes path's place when the block ends, flushed to the disk, and is removed if the block raises.
+
+    mode: "w" (text, in UTF-8) or "wb". Raises OSError where the disk does not take it; path is then as it was before.
+    """
+    part = f"{path}.tmp"
+    try:
+        with open(part, mode, encoding=None if "b" in mode else "utf-8") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        raise
