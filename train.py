@@ -32,6 +32,7 @@ from torch.nn.parallel import DistributedDataParallel as DDP
 from config import configure
 from data.packing import STRIDE as _STRIDE  # the underscore keeps it from being a setting
 from data.packing import fill, load, pack
+from device import choose_device
 from model import GPT, GPTConfig, document_nats
 
 # data and run
@@ -208,38 +209,17 @@ def next_batch(epoch, row):
 
 # ---- device and precision: what the machine is good at
 
-if device == "auto":
-    device = (
-        "cuda"
-        if torch.cuda.is_available()
-        else "mps"
-        if torch.backends.mps.is_available()
-        else "cpu"
-    )
-if device == "cuda" and world_size > 1:
-    device = f"cuda:{local_rank}"
-device_type = device.split(":")[0]
+try:
+    hardware = choose_device(device, local_rank, world_size)
+except ValueError as e:
+    fail(f"--device={device}: {e}")
+device, device_type = hardware.name, hardware.type
+dtype, why = hardware.choose_dtype(dtype)
+autocast = contextlib.nullcontext()
+if dtype == "bfloat16":
+    autocast = torch.autocast(device_type, torch.bfloat16)
 if device_type == "cuda":
-    torch.cuda.set_device(device)
     torch.set_float32_matmul_precision("high")
-    capability, device_name = torch.cuda.get_device_capability(), torch.cuda.get_device_name()
-    fast_bf16, why = capability >= (8, 0), "compute capability {}.{}".format(*capability)
-else:  # a CPU without these instructions emulates bf16, fifty times slower than fp32
-    has = [
-        x for x in ("avx512_bf16", "amx_tile") if getattr(torch.cpu, f"_is_{x}_supported", bool)()
-    ]
-    fast_bf16, why = (
-        device_type == "cpu" and bool(has),
-        f"the CPU has {' and '.join(has) or 'no avx512_bf16 or AMX'}",
-    )
-    device_name = f"{platform.machine()} {device_type}, {torch.get_num_threads()} threads"
-if dtype == "auto":
-    dtype = "bfloat16" if fast_bf16 else "float32"
-else:
-    why = "as set"
-autocast = (
-    torch.autocast(device_type, torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
-)
 
 # ---- the run folder
 
@@ -287,9 +267,7 @@ if init_from == "resume":
         sys.exit(0)
 
 if world_size > 1:
-    dist.init_process_group(
-        "nccl" if device_type == "cuda" else "gloo", timeout=timedelta(seconds=ddp_timeout)
-    )
+    dist.init_process_group(hardware.backend, timeout=timedelta(seconds=ddp_timeout))
 if master:
     if init_from == "scratch" and os.path.exists(ckpt_path):
         aside = next(
@@ -322,7 +300,7 @@ if master:
     facts = {
         "command": sys.argv,
         "git_commit": git.stdout.decode().strip() or None,
-        "device": device_name,
+        "device": hardware.description,
         "dtype": dtype,
         "processes": world_size,
         "python": platform.python_version(),
@@ -359,7 +337,7 @@ if init_from == "resume":
     del checkpoint, saved  # or they would take memory through the whole run
 epoch_rows = len(pack(tables["train"], block_size, seed, 0))
 say(
-    f"device: {device} ({device_name}), {dtype} ({why}), {world_size} process{'es' * (world_size > 1)}"
+    f"device: {device} ({hardware.description}), {dtype} ({why}), {world_size} process{'es' * (world_size > 1)}"
 )
 say(
     f"model: {sum(p.numel() for p in raw_model.parameters()):,} parameters, "
@@ -394,7 +372,7 @@ if compile == "True" or compile == "auto" and device_type in ("cuda", "cpu"):
     raw_model.zero_grad(set_to_none=True)
     state["seconds"] += time.perf_counter() - start
 if world_size > 1:
-    model = DDP(model, device_ids=[local_rank] if device_type == "cuda" else None)
+    model = DDP(model, device_ids=hardware.device_ids)
 
 
 def save_checkpoint(path):
@@ -538,7 +516,7 @@ while True:
             log_targets / spent,
             round((now - began) / (iter_num - first_iter) * (max_iters - iter_num)),
         )
-        mfu = raw_model.estimate_mfu(tokens_per_s / world_size, device_name)
+        mfu = raw_model.estimate_mfu(tokens_per_s / world_size, hardware.description)
         say(
             f"iter {iter_num}/{max_iters} | loss {loss:.4f} nats | lr {learning_rate * scale:.2g} | norm {norm:.2f} | "
             f"{tokens_per_s:,.0f} tok/s | {f'mfu {mfu:.1%} | ' if mfu else ''}{left // 60}m{left % 60:02d}s left"

@@ -1,0 +1,108 @@
+"""Tests of the overrides: config files and flags."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from config import configure
+from tests.training import ROOT, TRAIN
+
+
+def settings():
+    return {
+        "__file__": TRAIN,
+        "__doc__": "",
+        "rate": 0.1,
+        "steps": 10,
+        "flag": True,
+        "name": "x",
+        "maybe": None,
+        "os": os,
+    }
+
+
+def test_overrides_apply_in_order_and_keep_types(tmp_path):
+    (tmp_path / "a.py").write_text("import math\nsteps = 20\nrate = steps / 10\n")
+    s = settings()
+    found = configure(
+        s,
+        [
+            "--steps=3",
+            str(tmp_path / "a.py"),
+            "--name=a=b",
+            "--rate=1",
+            "--flag=False",
+            "--maybe=5",
+        ],
+    )
+    assert found == {"rate": 1.0, "steps": 20, "flag": False, "name": "a=b", "maybe": 5}
+    assert type(found["rate"]) is float and s["steps"] == 20
+    assert configure(settings(), ["--name=7", "--maybe=None"])["name"] == "7"
+
+
+@pytest.mark.parametrize(
+    "argument, says",
+    [
+        ("--stepz=3", "'steps'"),
+        ("--steps=1e6", "int"),
+        ("--steps=2.0", "int"),
+        ("--steps=True", "int"),
+        ("--flag=1", "bool"),
+        ("--flag=true", "bool"),
+        ("--rate=fast", "float"),
+        ("--steps", "equals sign"),
+        ("gone.py", "gone.py"),
+        ("--os=1", "no setting"),
+    ],
+)
+def test_a_wrong_override_ends_with_one_line(argument, says, capsys):
+    with pytest.raises(SystemExit) as e:
+        configure(settings(), [argument])
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and says in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "source, says",
+    [
+        ("stepz = 3", "'steps'"),
+        ('steps = "3"', "int"),
+        ("steps =", "SyntaxError"),
+        ("steps = 1 / 0", "ZeroDivisionError"),
+        ("rate = [1]", "float"),
+    ],
+)
+def test_a_wrong_config_file_ends_with_one_line(source, says, tmp_path, capsys):
+    (tmp_path / "a.py").write_text(source)
+    with pytest.raises(SystemExit) as e:
+        configure(settings(), [str(tmp_path / "a.py")])
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and says in err and "a.py" in err and err.count("\n") == 1
+
+
+def test_help_lists_every_setting_with_its_comment_in_80_columns():
+    run = subprocess.run(
+        [sys.executable, TRAIN, "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    text = " ".join(run.stdout.split())
+    assert (
+        run.returncode == 0
+        and "--n_layer=8 blocks" in text
+        and "--compile=auto torch.compile" in text
+    )
+    assert max(map(len, run.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "medium", "large"])
+def test_configs_name_only_settings_of_train(name):
+    with open(TRAIN) as f:
+        head = f.read().split("config = configure")[0].split("# data and run")[1]
+    s = {"__file__": TRAIN}
+    exec(head, s)
+    configure(s, [os.path.join(ROOT, "config", f"{name}.py")])
+    assert s["n_embd"] % s["n_head"] == 0 and s["block_size"] % 32 == 0

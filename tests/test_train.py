@@ -1,0 +1,248 @@
+"""Tests of the training loop, with the faults it must survive. On a CPU, in two minutes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.training import TINY, TRAIN, checkpoint, numbers, write_data
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def same_weights(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_kill_and_resume_give_the_same_bits(dataset, trainer, tmp_path):
+    """One process, 4 micro-steps, dropout: 20 steps, and 20 steps with a kill -9 and a SIGTERM in between."""
+    options = [f"--data_dir={dataset}", "--dropout=0.1"]
+    code, text = trainer.run(*options, f"--out_dir={tmp_path}/straight")
+    assert (
+        code == 0 and "done in" in text and (tmp_path / "straight/loss.png").stat().st_size > 1000
+    ), text
+    out = tmp_path / "broken"
+    pid = trainer.start(*options, f"--out_dir={out}")
+    wait_for(lambda: "iter 13/20" in trainer.output.read_text())
+    os.kill(pid, signal.SIGKILL)
+    assert checkpoint(out)["iter_num"] == 10
+    pid = trainer.start(*options, f"--out_dir={out}", "--init_from=resume")
+    wait_for(lambda: "iter 15/20" in trainer.output.read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: "--init_from=resume" in trainer.output.read_text())
+    assert (
+        "stopped by SIGTERM" in trainer.output.read_text()
+        and 15 <= checkpoint(out)["iter_num"] < 20
+    )
+    code, text = trainer.run(*options, f"--out_dir={out}", "--init_from=resume")
+    assert code == 0, text
+    for name in "ckpt.pt", "ckpt_best.pt":
+        a, b = checkpoint(tmp_path / "straight", name), checkpoint(out, name)
+        assert same_weights(a["model"], b["model"]) and a["iter_num"] == b["iter_num"]
+    assert numbers(tmp_path / "straight") == numbers(out)
+    code, text = trainer.run(*options, f"--out_dir={out}", "--init_from=resume")
+    assert code == 0 and "nothing to do" in text
+
+
+def torchrun(*args, processes=2, **options):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+        TRAIN,
+        *TINY,
+        *map(str, args),
+    ]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+def test_the_cut_of_a_batch_does_not_matter_and_two_processes_resume_exactly(
+    dataset, trainer, tmp_path
+):
+    """1 x 16 rows, 4 x 4 rows, 2 processes of 2 x 4 rows and 4 of 4 train alike; 2, killed and resumed, end with the same bits."""
+    runs = {name: tmp_path / name for name in ("whole", "cut", "two", "four", "killed")}
+    options = [f"--data_dir={dataset}", "--dtype=float32"]
+    straight = torchrun(*options, f"--out_dir={runs['two']}")
+    assert (
+        trainer.run(
+            *options,
+            f"--out_dir={runs['whole']}",
+            "--batch_size=16",
+            "--gradient_accumulation_steps=1",
+        )[0]
+        == 0
+    )
+    assert trainer.run(*options, f"--out_dir={runs['cut']}")[0] == 0
+    text = straight.communicate(timeout=120)[0]
+    assert straight.returncode == 0, text
+    four = torchrun(*options, f"--out_dir={runs['four']}", processes=4)
+    text = four.communicate(timeout=180)[0]
+    assert four.returncode == 0, text
+    for name in "cut", "two", "four":
+        for a, b in zip(numbers(runs["whole"]), numbers(runs[name]), strict=True):
+            assert a == pytest.approx(b, rel=1e-4), name
+    killed = torchrun(*options, f"--out_dir={runs['killed']}", start_new_session=True)
+    for line in killed.stdout:
+        if line.startswith("iter 12/"):
+            break
+    os.killpg(killed.pid, signal.SIGKILL)  # torchrun and both of its processes
+    killed.wait()
+    resumed = torchrun(*options, f"--out_dir={runs['killed']}", "--init_from=resume")
+    text = resumed.communicate(timeout=120)[0]
+    assert resumed.returncode == 0, text
+    assert same_weights(checkpoint(runs["two"])["model"], checkpoint(runs["killed"])["model"])
+    assert numbers(runs["two"]) == numbers(runs["killed"])
+
+
+def test_a_process_that_dies_ends_the_run(dataset, tmp_path):
+    run = torchrun(
+        f"--data_dir={dataset}",
+        f"--out_dir={tmp_path}/out",
+        "--max_iters=100000",
+        "--eval_interval=100000",
+    )
+    for line in run.stdout:
+        if line.startswith("iter 5/"):
+            break
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, text=True
+    ).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    run.communicate(timeout=60)
+    assert run.returncode != 0
+
+
+def test_killed_twenty_times_while_saving_the_last_good_checkpoint_always_loads(
+    dataset, trainer, tmp_path
+):
+    out, rng, last, torn = tmp_path / "out", random.Random(0), 0, 0
+    options = [
+        f"--data_dir={dataset}",
+        f"--out_dir={out}",
+        "--max_iters=100000",
+        "--eval_interval=1",
+        "--log_interval=1000",
+        "--gradient_accumulation_steps=1",
+    ]
+    for attempt in range(20):
+        for stale in out.glob("*.tmp"):
+            stale.unlink()
+        pid = trainer.start(*options, *(["--init_from=resume"] if attempt else []))
+        wait_for(lambda: "eval " in trainer.output.read_text() and (out / "ckpt.pt").exists())
+        if attempt % 2:  # in the middle of a save, where one can be caught; else anywhere
+            wait_for(lambda: (out / "ckpt.pt.tmp").exists() or (out / "ckpt_best.pt.tmp").exists())
+        else:
+            time.sleep(rng.uniform(0, 0.1))
+        os.kill(pid, signal.SIGKILL)
+        torn += any(out.glob("*.tmp"))
+        iter_num = checkpoint(out)["iter_num"]
+        checkpoint(out, "ckpt_best.pt")
+        assert iter_num >= last, "an older checkpoint came back"
+        last = iter_num
+    assert torn > 2, "no save was interrupted, so nothing was tested"
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out"]
+    assert trainer.run(*options, "--max_iters=10")[0] == 0
+    before = (tmp_path / "out/ckpt.pt").read_bytes()
+    code, text = trainer.run(*options, "--max_iters=12", "--init_from=resume", limit=200_000)
+    assert (
+        code == 1 and "cannot write" in text and "holds iter 10" in text and "Traceback" not in text
+    ), text
+    assert (tmp_path / "out/ckpt.pt").read_bytes() == before and not list(
+        (tmp_path / "out").glob("*.tmp")
+    )
+
+
+def test_damaged_or_foreign_checkpoints_are_refused_in_one_line(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out"]
+    assert trainer.run(*options, "--max_iters=1")[0] == 0
+    ckpt = tmp_path / "out/ckpt.pt"
+    whole, other = ckpt.read_bytes(), torch.load(ckpt, weights_only=True)
+    other["model"]["h.weight"] = other["model"].pop("x0_lambdas")
+    torch.save(other, tmp_path / "other.pt")
+    for content, flags, says in (
+        (whole[: len(whole) // 2], [], "is damaged"),
+        (b"", [], "is damaged"),
+        (b"PK", [], "is damaged"),
+        (whole, ["--n_layer=3"], "has n_layer 2"),
+        (None, [], "no "),
+        ((tmp_path / "other.pt").read_bytes(), [], 'Missing key(s) in state_dict: "x0_lambdas"'),
+    ):
+        ckpt.unlink() if content is None else ckpt.write_bytes(content)
+        code, text = trainer.run(*options, *flags, "--init_from=resume")
+        assert (
+            code == 1 and says in text and text.startswith("train.py: ") and text.count("\n") == 1
+        ), text
+
+
+def test_settings_and_data_that_cannot_work_are_refused_before_anything_is_built(
+    dataset, trainer, tmp_path
+):
+    foreign = write_data(tmp_path / "foreign", tokenizer_hash="0" * 64)
+    cut = write_data(tmp_path / "cut")
+    (cut / "train.bin").write_bytes((cut / "train.bin").read_bytes()[:-2])
+    for flags, env, says in (
+        (["--data_dir=gone"], {}, "Run prepare.py --data_dir=gone"),
+        ([f"--data_dir={foreign}"], {}, "another tokenizer"),
+        ([f"--data_dir={cut}"], {}, "train.bin"),
+        (["--n_embd=30", "--n_head=4"], {}, "n_embd 30"),
+        (["--block_size=100"], {}, "block_size 100"),
+        ([], {"WORLD_SIZE": "3", "RANK": "0"}, "the 16 rows"),
+    ):
+        code, text = trainer.run(
+            f"--data_dir={dataset}", f"--out_dir={tmp_path}/out", *flags, env=env
+        )
+        assert (
+            code == 1 and says in text and text.startswith("train.py: ") and text.count("\n") == 1
+        ), text
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_that_are_not_finite_are_skipped_and_five_in_a_row_end_the_run(
+    dataset, trainer, tmp_path
+):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out"]
+    assert trainer.run(*options, "--max_iters=3")[0] == 0
+    code, text = trainer.run(
+        *options,
+        "--max_iters=100",
+        "--init_from=resume",
+        "--embedding_lr=1e30",
+        "--learning_rate=1e30",
+    )
+    assert (
+        code == 1 and "5 steps in a row were not finite" in text and "ckpt.pt holds iter 3" in text
+    ), text
+    assert all(p.isfinite().all() for p in checkpoint(tmp_path / "out")["model"].values())
+
+
+def test_a_new_run_moves_an_old_one_aside(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out", "--max_iters=1"]
+    assert trainer.run(*options)[0] == 0
+    old = (tmp_path / "out/ckpt.pt").read_bytes()
+    code, text = trainer.run(*options, "--seed=2")
+    assert code == 0 and "held a run" in text
+    assert (
+        (tmp_path / "out.1/ckpt.pt").read_bytes() == old != (tmp_path / "out/ckpt.pt").read_bytes()
+    )
