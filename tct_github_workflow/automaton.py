@@ -1,9 +1,9 @@
 """Regular languages of strings as small deterministic automata, for the patterns of a JSON schema.
 
-The alphabet is 130 characters: ASCII one by one, LINE for U+2028 and U+2029, and OTHER for every other character beyond ASCII, which no
-pattern in use tells apart (a pattern that does is refused, not approximated). Semantics are those of jsonschema-rs, which are
-JavaScript's: unanchored unless ^ and $ say so, `.` is all but \\n, \\r and LINE, \\d and \\w are ASCII. `Dfa.bytes` is the same
-automaton over the bytes of UTF-8, as tokens are made of bytes.
+The alphabet is 130 characters: ASCII one by one, LINE for U+2028 and U+2029, and OTHER for every
+other character beyond ASCII, which no pattern in use tells apart (a pattern that does is refused,
+not approximated). Semantics are those of jsonschema-rs, which are JavaScript's: unanchored unless
+^ and $ say so, `.` is all but \\n, \\r and LINE, \\d and \\w are ASCII.
 """
 
 import functools
@@ -19,57 +19,40 @@ except ImportError:  # Python 3.10
 
 OTHER, LINE, SIZE = 128, 129, 130
 ANY_CHARS = frozenset(range(SIZE))
+DIGIT_CHARS = frozenset(b"0123456789")
+WORD_CHARS = frozenset(c for c in range(128) if chr(c).isalnum() or chr(c) == "_")
+# bytes of UTF-8 that a character takes: OTHER two at least, LINE three
+CHAR_BYTES = np.array([1] * OTHER + [2, 3])
 FAR = 1 << 20  # "cannot be reached", in tokens
-
-# Phases of a character in UTF-8: 0 between two; 1, 2, 3: so many continuation bytes to come; 4 to 7 after E0, ED, F0, F4, whose next
-# byte is restricted; 8 after ESC, written as the byte EE, which must be followed by EF (a private-use character, see codec.py); 9 and 10
-# after E2 and E2 80, with which LINE (E2 80 A8 and A9) begins.
-_LEAD = {
-    **{b: 1 for b in range(0xC2, 0xE0)},
-    **{b: 2 for b in range(0xE1, 0xF0)},
-    **{b: 3 for b in (0xF1, 0xF2, 0xF3)},
-    0xE0: 4,
-    0xED: 5,
-    0xF0: 6,
-    0xF4: 7,
-    0xEE: 8,
-    0xE2: 9,
-}
-_NEXT = {
-    1: (0x80, 0xC0, 0),
-    2: (0x80, 0xC0, 1),
-    3: (0x80, 0xC0, 2),
-    4: (0xA0, 0xC0, 1),
-    5: (0x80, 0xA0, 1),
-    6: (0x90, 0xC0, 2),
-    7: (0x80, 0x90, 2),
-    8: (0xEF, 0xF0, 2),
-    9: (0x81, 0xC0, 1),
-    10: (0x80, 0xC0, 0),
-}
-_BYTES_LEFT = np.array([0, 1, 2, 3, 2, 2, 3, 3, 3, 2, 1])
-PHASES = 11
 
 
 class Dfa:
-    """next: (n, SIZE) int array, complete (a dead state is a state); accept: (n,) bool. State 0 is the start."""
+    """A complete deterministic automaton: the dead state is a state, too. State 0 is the start.
+
+    next      (n, SIZE) int32: the state after each character
+    accept    (n,) bool
+    distance  (n,) int: bytes of the shortest rest that is accepted, FAR if there is none
+    detour    (n,) int: the same for a rest of at least one character
+    live      (n,) bool: some rest is accepted
+    """
 
     def __init__(self, table, accept):
-        self.next, self.accept = np.asarray(table, np.int32), np.asarray(accept, bool)
-        # distance: bytes of the shortest rest that is accepted, FAR if none; OTHER takes two bytes, LINE three
-        cost = np.array([1] * OTHER + [2, 3])
+        self.next = np.asarray(table, np.int32)
+        self.accept = np.asarray(accept, bool)
         self.distance = np.where(self.accept, 0, FAR)
         for _ in range(len(self.accept)):
-            shorter = np.minimum(self.distance, (self.distance[self.next] + cost).min(1))
+            shorter = np.minimum(self.distance, self._through_next())
             if (shorter == self.distance).all():
                 break
             self.distance = shorter
         self.live = self.distance < FAR
-        self.detour = np.minimum(
-            (self.distance[self.next] + cost).min(1), FAR
-        )  # the same for a rest of at least one character
+        self.detour = np.minimum(self._through_next(), FAR)
+
+    def _through_next(self):
+        return (self.distance[self.next] + CHAR_BYTES).min(1)
 
     def run(self, text):
+        """The state after a str."""
         state = 0
         for c in text:
             state = self.next[state, LINE if c in "\u2028\u2029" else min(ord(c), OTHER)]
@@ -79,243 +62,274 @@ class Dfa:
         return bool(self.accept[self.run(text)])
 
     @functools.cached_property
-    def bytes(self):
-        """(n * PHASES, 256) int array over UTF-8 bytes, -1 where no accepted text goes on so; state = n * PHASES + phase."""
-        n = len(self.accept)
-        table = np.full((n, PHASES, 256), -1, np.int32)
-        ascii_next = np.where(self.live[self.next[:, :128]], self.next[:, :128] * PHASES, -1)
-        table[:, 0, :128] = ascii_next
-        beyond, line = (
-            np.where(self.live[self.next[:, c]], self.next[:, c] * PHASES, -1)
-            for c in (OTHER, LINE)
-        )
-        for lead, phase in _LEAD.items():
-            table[:, 0, lead] = np.where(
-                (beyond if phase < 9 else np.maximum(beyond, line)) >= 0,
-                np.arange(n) * PHASES + phase,
-                -1,
-            )
-        for phase, (low, high, then) in _NEXT.items():
-            target = (
-                beyond if then == 0 else np.where(beyond >= 0, np.arange(n) * PHASES + then, -1)
-            )
-            table[:, phase, low:high] = target[:, None]
-        table[:, 9, 0x80] = np.where(np.maximum(beyond, line) >= 0, np.arange(n) * PHASES + 10, -1)
-        table[:, 10, 0xA8:0xAA] = line[:, None]
-        return table.reshape(n * PHASES, 256)
-
-    @functools.cached_property
-    def bytes_to_end(self):
-        """(n * PHASES,) int array: bytes of the shortest accepted rest, from each state of `bytes`."""
-        beyond = self.distance[self.next[:, [OTHER, LINE]]]
-        inside = (
-            np.where(np.arange(1, PHASES) < 9, beyond[:, :1], beyond.min(1)[:, None])
-            + _BYTES_LEFT[None, 1:]
-        )
-        return np.concatenate([self.distance[:, None], inside], 1).reshape(-1)
-
-    @functools.cached_property
     def finite(self):
         """(n,) bool: states from which a few words are accepted and no others."""
+        beyond_ascii = self.live[self.next[:, [OTHER, LINE]]].any(1)
         finite = ~self.live
         for _ in range(len(finite)):
-            now = ~self.live | (
-                finite[self.next].all(1) & ~self.live[self.next[:, [OTHER, LINE]]].any(1)
-            )
-            if (now == finite).all():
+            more = ~self.live | (finite[self.next].all(1) & ~beyond_ascii)
+            if (more == finite).all():
                 break
-            finite = now
+            finite = more
         return finite & self.live
 
-    def rest(self, state):
-        """All words (bytes) from a finite state."""
-        words = [b""] * bool(self.accept[state])
-        return words + [
-            bytes([c]) + w
-            for c in range(128)
-            if self.live[self.next[state, c]]
-            for w in self.rest(self.next[state, c])
-        ]
-
-    @functools.lru_cache(1 << 12)
-    def run_bytes(self, state, text):
-        """The state of `bytes` after text, -1 if no accepted text goes on so."""
-        for b in text:
-            state = int(self.bytes[state, b])
-            if state < 0:
-                return -1
-        return state
+    def words_from(self, state):
+        """All words (bytes) that are accepted from a finite state."""
+        found = [b""] if self.accept[state] else []
+        for char in np.flatnonzero(self.live[self.next[state, :OTHER]]).tolist():
+            found += [bytes([char]) + word for word in self.words_from(self.next[state, char])]
+        return found
 
 
-def _product(a, b, accept):
-    """The automaton of pairs, each state accepting if accept(a's, b's)."""
-    number, table, order = {(0, 0): 0}, [], [(0, 0)]
-    for p, q in order:
+def crawl(initial, follow, accept):
+    """The Dfa of all states that can be reached from `initial`, which may be any hashable things.
+
+    follow(state): the SIZE states after it, one for each character; accept(state): bool. (As in
+    greenery: product and subset construction are this loop with a `follow` and an `accept`.)
+    """
+    number = {initial: 0}
+    states = [initial]
+    table = []
+    for state in states:
         row = []
-        for pair in zip(a.next[p].tolist(), b.next[q].tolist()):
-            if pair not in number:
-                number[pair] = len(order)
-                order.append(pair)
-            row.append(number[pair])
+        for target in follow(state):
+            if target not in number:
+                number[target] = len(states)
+                states.append(target)
+            row.append(number[target])
         table.append(row)
-    return Dfa(table, [accept(a.accept[p], b.accept[q]) for p, q in order])
+    return Dfa(table, [accept(state) for state in states])
 
 
 ANY = Dfa([[0] * SIZE], [True])
 NONE = Dfa([[0] * SIZE], [False])
 
 
+def _product(a, b, accept):
+    """The automaton of pairs of states, accepting where accept(a's, b's) says so."""
+
+    def follow(pair):
+        return zip(a.next[pair[0]].tolist(), b.next[pair[1]].tolist(), strict=True)
+
+    return crawl((0, 0), follow, lambda pair: accept(a.accept[pair[0]], b.accept[pair[1]]))
+
+
 @functools.cache
 def both(a, b):
+    """Strings that a and b accept."""
+    if a is NONE or b is NONE:
+        return NONE
     if a is b or b is ANY:
         return a
-    return b if a is ANY else NONE if NONE in (a, b) else _product(a, b, lambda x, y: x and y)
+    if a is ANY:
+        return b
+    return _product(a, b, lambda x, y: x and y)
 
 
 @functools.cache
 def either(a, b):
+    """Strings that a or b accepts."""
+    if a is ANY or b is ANY:
+        return ANY
     if a is b or b is NONE:
         return a
-    return b if a is NONE else ANY if ANY in (a, b) else _product(a, b, lambda x, y: x or y)
+    if a is NONE:
+        return b
+    return _product(a, b, lambda x, y: x or y)
 
 
 @functools.cache
 def negate(a):
-    return NONE if a is ANY else ANY if a is NONE else Dfa(a.next, ~a.accept)
+    """Strings that a does not accept."""
+    if a is ANY:
+        return NONE
+    if a is NONE:
+        return ANY
+    return Dfa(a.next, ~a.accept)
 
 
 @functools.cache
 def min_length(n):
     """Strings of at least n characters."""
-    return Dfa([[min(i + 1, n)] * SIZE for i in range(n + 1)], [i == n for i in range(n + 1)])
+    return crawl(0, lambda length: [min(length + 1, n)] * SIZE, lambda length: length == n)
 
 
 @functools.cache
 def words(listed):
     """Exactly the words of a frozenset."""
-    if not all(w.isascii() for w in listed):
+    if not all(word.isascii() for word in listed):
         raise ValueError("a name beyond ASCII in the schema is not supported")
-    prefixes = sorted({w[:i] for w in listed for i in range(len(w) + 1)} | {""})
-    number = {p: i for i, p in enumerate(prefixes)}
-    dead = len(prefixes)
-    return Dfa(
-        [
-            [number.get(p + chr(c), dead) if c < OTHER else dead for c in range(SIZE)]
-            for p in prefixes
-        ]
-        + [[dead] * SIZE],
-        [p in listed for p in prefixes] + [False],
-    )
+    prefixes = {""}
+    for word in listed:
+        prefixes.update(word[:i] for i in range(1, len(word) + 1))
+
+    def follow(prefix):  # None is the dead state
+        longer = [None] * SIZE
+        if prefix is not None:
+            for c in range(OTHER):
+                longer[c] = prefix + chr(c) if prefix + chr(c) in prefixes else None
+        return longer
+
+    return crawl("", follow, lambda prefix: prefix in listed)
 
 
-def _charset(op, arg, pattern):
-    """Characters that one regex item stands for, as a set of 0..129."""
-    name = str(op)
-    if name == "LITERAL" and arg < 128:
-        return frozenset([arg])
-    if name == "NOT_LITERAL" and arg < 128:
-        return ANY_CHARS - {arg}
-    if name == "ANY":
-        return ANY_CHARS - {10, 13, LINE}
-    if name == "RANGE" and (arg[1] < 128 or arg[0] <= 128 and arg[1] == 0x10FFFF):
-        return frozenset(range(arg[0], min(arg[1], LINE) + 1))
-    if name == "CATEGORY":
-        kind = str(arg).rpartition("_")[2]
-        digits, word = (
-            set(map(ord, "0123456789")),
-            {c for c in range(128) if chr(c).isalnum() or c == 95},
-        )
-        chars = {"DIGIT": digits, "WORD": word, "SPACE": set(b" \t\n\r\f\v")}[kind]
-        if kind != "SPACE":  # \s holds some characters beyond ASCII: not told apart here
-            return ANY_CHARS - chars if "NOT" in str(arg) else frozenset(chars)
-    if name == "IN":
-        negated = str(arg[0][0]) == "NEGATE"
-        chars = frozenset().union(*(_charset(o, a, pattern) for o, a in arg[negated:]))
-        return ANY_CHARS - chars if negated else chars
-    raise ValueError(f"pattern {pattern!r}: {name} {arg!r} is not supported")
+# --- regular expressions -------------------------------------------------------------------------
+def _category(arg):
+    name = str(arg).removeprefix("CATEGORY_")
+    if name == "SPACE":  # its opposite holds some characters beyond ASCII but not all: not known
+        return frozenset(b" \t\n\r\f\v")
+    chars = {"DIGIT": DIGIT_CHARS, "WORD": WORD_CHARS}[name.removeprefix("NOT_")]
+    return ANY_CHARS - chars if name.startswith("NOT_") else chars
+
+
+def _in(items):
+    negated = str(items[0][0]) == "NEGATE"
+    chars = frozenset().union(*(_charset(op, arg) for op, arg in items[negated:]))
+    return ANY_CHARS - chars if negated else chars
+
+
+def _range(arg):
+    first, last = arg
+    if last >= OTHER and not (first <= OTHER and last == 0x10FFFF):
+        raise KeyError(arg)
+    return frozenset(range(first, min(last, LINE) + 1))
+
+
+def _ascii(code):
+    if code >= OTHER:
+        raise KeyError(code)
+    return frozenset([code])
+
+
+_CHARSETS = {  # the kinds of regex items that stand for one character
+    "LITERAL": _ascii,
+    "NOT_LITERAL": lambda arg: ANY_CHARS - _ascii(arg),
+    "ANY": lambda arg: ANY_CHARS - {ord("\n"), ord("\r"), LINE},
+    "RANGE": _range,
+    "CATEGORY": _category,
+    "IN": _in,
+}
+
+
+def _charset(op, arg):
+    """Characters that one regex item stands for, as a set of 0..129. KeyError: not known."""
+    return _CHARSETS[str(op)](arg)
+
+
+class _Nfa:
+    """A pattern as states with edges on characters and silent edges (Thompson's construction)."""
+
+    def __init__(self, pattern):
+        self.pattern = pattern
+        self.edges = []  # of each state: [(set of characters, target)]
+        self.silent = []  # of each state: [target]
+        items = list(sre_parser.parse(pattern))
+        starts_at_begin = bool(items) and self._is_anchor(items[0], "AT_BEGINNING")
+        stops_at_end = bool(items) and self._is_anchor(items[-1], "AT_END")
+        self.first = self.new_state()
+        if not starts_at_begin:
+            self.edges[self.first].append((ANY_CHARS, self.first))
+        self.last = self.add(items[starts_at_begin : len(items) - stops_at_end], self.first)
+        if not stops_at_end:
+            self.edges[self.last].append((ANY_CHARS, self.last))
+
+    @staticmethod
+    def _is_anchor(item, where):
+        op, arg = item
+        return str(op) == "AT" and str(arg) == where
+
+    def new_state(self):
+        self.edges.append([])
+        self.silent.append([])
+        return len(self.edges) - 1
+
+    def add(self, items, start):
+        """Adds `items` after the state `start`; returns the state after them."""
+        for op, arg in items:
+            name = str(op)
+            if name == "SUBPATTERN":
+                start = self.add(arg[3], start)
+            elif name == "BRANCH":
+                start = self.add_branches(arg[1], start)
+            elif name in ("MAX_REPEAT", "MIN_REPEAT"):
+                start = self.add_repeat(*arg, start)
+            else:
+                start = self.add_charset(op, arg, start)
+        return start
+
+    def add_charset(self, op, arg, start):
+        try:
+            chars = _charset(op, arg)
+        except KeyError:
+            raise ValueError(f"pattern {self.pattern!r}: {op} {arg!r} is not supported") from None
+        target = self.new_state()
+        self.edges[start].append((chars, target))
+        return target
+
+    def add_branches(self, branches, start):
+        end = self.new_state()
+        for branch in branches:
+            self.silent[self.add(branch, start)].append(end)
+        return end
+
+    def add_repeat(self, low, high, body, start):
+        for _ in range(low):
+            start = self.add(body, start)
+        if high == sre_constants.MAXREPEAT:
+            loop = self.new_state()
+            self.silent[start].append(loop)
+            self.silent[self.add(body, loop)].append(loop)
+            return loop
+        end = self.new_state()
+        for _ in range(high - low):
+            self.silent[start].append(end)
+            start = self.add(body, start)
+        self.silent[start].append(end)
+        return end
+
+    def closure(self, states):
+        """These states and all that silent edges lead to."""
+        todo = list(states)
+        seen = set(states)
+        while todo:
+            for target in self.silent[todo.pop()]:
+                if target not in seen:
+                    seen.add(target)
+                    todo.append(target)
+        return frozenset(seen)
+
+    def after(self, subset, char):
+        """The subset of states after a character."""
+        targets = []
+        for state in subset:
+            targets += [target for chars, target in self.edges[state] if char in chars]
+        return self.closure(targets)
+
+    def alike(self):
+        """Lists of characters that every edge treats alike: one step serves all of a list."""
+        charsets = {chars for edges in self.edges for chars, _ in edges}
+        classes = {}
+        for c in range(SIZE):
+            classes.setdefault(tuple(c in chars for chars in charsets), []).append(c)
+        return list(classes.values())
 
 
 @functools.cache
 def from_regex(pattern):
-    """Automaton of the strings in which `pattern` is found. Raises ValueError for what it does not know (look-around, back references,
-    anchors elsewhere than at the ends, characters beyond ASCII)."""
-    edges, silent = [], []  # per NFA state: [(charset, target)], [target]
+    """Automaton of the strings in which `pattern` is found.
 
-    def state():
-        edges.append([])
-        silent.append([])
-        return len(edges) - 1
+    Raises ValueError for what it does not know: look-around, back references, anchors elsewhere
+    than at the ends, characters beyond ASCII.
+    """
+    nfa = _Nfa(pattern)
+    classes = nfa.alike()
 
-    def build(items, start):
-        """Adds `items` behind the state `start`, returns the last state."""
-        for op, arg in items:
-            name = str(op)
-            if name == "SUBPATTERN":
-                start = build(arg[3], start)
-            elif name == "BRANCH":
-                end = state()
-                for branch in arg[1]:
-                    silent[build(branch, start)].append(end)
-                start = end
-            elif name in ("MAX_REPEAT", "MIN_REPEAT"):
-                low, high, body = arg
-                for _ in range(low):
-                    start = build(body, start)
-                if high == sre_constants.MAXREPEAT:
-                    loop = state()
-                    silent[start].append(loop)
-                    silent[build(body, loop)].append(loop)
-                    start = loop
-                else:
-                    end = state()
-                    for _ in range(high - low):
-                        silent[start].append(end)
-                        start = build(body, start)
-                    silent[start].append(end)
-                    start = end
-            else:
-                target = state()
-                edges[start].append((_charset(op, arg, pattern), target))
-                start = target
-        return start
-
-    items = list(sre_parser.parse(pattern))
-    anchored = [
-        bool(items) and str(items[i][0]) == "AT" and str(items[i][1]) == at
-        for i, at in ((0, "AT_BEGINNING"), (-1, "AT_END"))
-    ]
-    first = state()
-    if not anchored[0]:
-        edges[first].append((ANY_CHARS, first))
-    last = build(items[anchored[0] : len(items) - anchored[1]], first)
-    if not anchored[1]:
-        edges[last].append((ANY_CHARS, last))
-
-    def closure(states):
-        todo, seen = list(states), set(states)
-        while todo:
-            for t in silent[todo.pop()]:
-                if t not in seen:
-                    seen.add(t)
-                    todo.append(t)
-        return frozenset(seen)
-
-    # characters that every edge treats alike share one column of the subset construction
-    alike = {}
-    for c in range(SIZE):
-        alike.setdefault(
-            tuple(c in chars for state_edges in edges for chars, _ in state_edges), []
-        ).append(c)
-    order = [closure([first])]
-    number, table = {order[0]: 0}, []
-    for subset in order:
-        row = [0] * SIZE
-        for chars in alike.values():
-            target = closure([t for s in subset for cs, t in edges[s] if chars[0] in cs])
-            if target not in number:
-                number[target] = len(order)
-                order.append(target)
+    def follow(subset):
+        targets = [None] * SIZE
+        for chars in classes:
+            target = nfa.after(subset, chars[0])
             for c in chars:
-                row[c] = number[target]
-        table.append(row)
-    return Dfa(table, [last in subset for subset in order])
+                targets[c] = target
+        return targets
+
+    return crawl(nfa.closure([nfa.first]), follow, lambda subset: nfa.last in subset)

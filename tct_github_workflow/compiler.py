@@ -1,0 +1,428 @@
+"""The JSON schema -> the grammar that the matcher walks.
+
+Each keyword has a method that gives, for one kind of JSON, the alternatives which it leaves; a
+schema is the AND of its keywords. A keyword that is not known here is an error, never ignored.
+"""
+
+import functools
+from dataclasses import replace
+
+from . import automaton
+from .alternatives import (
+    EMPTY,
+    KINDS,
+    NEVER,
+    Array,
+    Object,
+    OtherKeys,
+    Strings,
+    anything,
+    meet,
+    union,
+)
+from .automaton import ANY, FAR, NONE, both, either, negate
+from .codec import CONSTANT, FALSE, KEY, NULL, TRUE
+from .grammar import ArrayType, Clause, ObjectType, Value
+from .grammar import OtherKeys as GrammarKeys
+from .schema import SCHEMA
+
+ANNOTATIONS = {  # keywords that say nothing about what is valid
+    "$schema",
+    "$id",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "definitions",
+    "deprecationMessage",
+    "markdownDescription",
+    "deprecated",
+    "x-intellij-html-description",
+    "x-intellij-enum-metadata",
+}
+FIELD_KEYWORDS = ("properties", "patternProperties", "additionalProperties")
+
+
+class Unsupported(ValueError):
+    """The schema uses something that this compiler does not know: nothing is ever ignored."""
+
+
+def _escape(key):
+    """A key as a part of a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+class Compiler:
+    """schema (a dict) -> the Value of a whole document, in `root`.
+
+    In the methods of keywords, `kind` is one of KINDS; `pointer` and `node` are the place of the
+    schema and what stands there; `sign` is False where its negation is wanted.
+    """
+
+    def __init__(self, schema):
+        self.schema = schema
+        self.values = {}  # conjunction -> Value
+        self.active = set()  # conjunctions that are being compiled
+        # the keyword census: what counts, and what draft 7 makes void, by pointer
+        self.enforced = set()
+        self.beside_ref = {}
+        self.constants = frozenset(CONSTANT)
+        self.root = self.value(frozenset([(True, self.follow("#"))]))
+        self.settle()
+
+    # --- pointers ---------------------------------------------------------------------------------
+    def at(self, pointer):
+        """The subschema at a JSON pointer."""
+        node = self.schema
+        for part in pointer.split("/")[1:]:
+            if isinstance(node, list):
+                node = node[int(part)]
+            else:
+                node = node[part.replace("~1", "/").replace("~0", "~")]
+        return node
+
+    def follow(self, pointer):
+        """Where a chain of $ref ends. In draft 7 keywords beside a $ref do not count."""
+        while True:
+            node = self.at(pointer)
+            if not isinstance(node, dict) or "$ref" not in node:
+                return pointer
+            if not node["$ref"].startswith("#"):
+                raise Unsupported(f"{pointer}: $ref to another file: {node['$ref']}")
+            void = sorted(set(node) - ANNOTATIONS - {"$ref"})
+            if void:
+                self.beside_ref[pointer] = void
+            pointer = node["$ref"]
+
+    def children(self, pointer):
+        """A subschema as a conjunction; `true` asks nothing."""
+        pointer = self.follow(pointer)
+        return EMPTY if self.at(pointer) in (True, {}) else frozenset([(True, pointer)])
+
+    def branches(self, pointer, word):
+        """Pointers to the schemas that a keyword lists."""
+        return [f"{pointer}/{word}/{i}" for i in range(len(self.at(pointer)[word]))]
+
+    # --- a schema -> alternatives -----------------------------------------------------------------
+    def meets(self, kind, options):
+        """AND of lists of alternatives."""
+        return meet(options, kind, self.nonempty)
+
+    def nonempty(self, children):
+        """Whether some value can meet a conjunction."""
+        if NEVER in children:
+            return False
+        if children in self.active:
+            return True  # recursive: settled by settle()
+        return self.value(children).can_be()
+
+    def alternatives(self, kind, pointer, sign):
+        """What a schema (or, sign False, its negation) leaves of one kind: a list, an OR."""
+        pointer = self.follow(pointer)
+        node = self.at(pointer)
+        if isinstance(node, bool):
+            return self.all_or_none(kind, node == sign)
+        options = []
+        for word in self.keywords(pointer, node):
+            applies_to, method = KEYWORDS[word]
+            if applies_to in (kind, "every kind"):
+                options.append(method(self, kind, pointer, node, sign))
+            else:  # it allows all values of this kind
+                options.append(self.all_or_none(kind, sign))
+        return self.meets(kind, options) if sign else union(options)
+
+    def keywords(self, pointer, node):
+        """The keywords of a schema that count; those on fields are read together, as one."""
+        words = [word for word in node if word not in ANNOTATIONS]
+        for word in words:
+            if word not in KEYWORDS:
+                raise Unsupported(f"{pointer}: the keyword {word!r} is not known to the matcher")
+            self.enforced.add(word)
+        if any(word in FIELD_KEYWORDS for word in words):
+            words = [word for word in words if word not in FIELD_KEYWORDS] + ["properties"]
+        return words
+
+    def all_or_none(self, kind, holds):
+        return anything(kind) if holds else []
+
+    # --- keywords for every kind ------------------------------------------------------------------
+    def type(self, kind, pointer, node, sign):
+        wanted = node["type"] if isinstance(node["type"], list) else [node["type"]]
+        if "integer" in wanted:
+            raise Unsupported(f"{pointer}: type integer")
+        type_name = "boolean" if kind in ("true", "false") else kind
+        return self.all_or_none(kind, (type_name in wanted) == sign)
+
+    def const(self, kind, pointer, node, sign):
+        return self.listed(kind, pointer, [node["const"]], sign)
+
+    def enum(self, kind, pointer, node, sign):
+        return self.listed(kind, pointer, node["enum"], sign)
+
+    def listed(self, kind, pointer, listed, sign):
+        """These values and no others."""
+        if not all(value is None or isinstance(value, (bool, str)) for value in listed):
+            raise Unsupported(f"{pointer}: enum or const of numbers, arrays or objects")
+        strings = frozenset(value for value in listed if isinstance(value, str))
+        if kind == "string":  # each such string is a symbol, never text
+            if sign:
+                return [Strings(NONE, strings)]
+            return [Strings(ANY, self.constants - strings)]
+        literals = {"null": None, "true": True, "false": False}
+        others = [value for value in listed if not isinstance(value, str)]
+        is_listed = kind in literals and literals[kind] in others
+        return self.all_or_none(kind, is_listed == sign)
+
+    def all_of(self, kind, pointer, node, sign):
+        branches = self.branches(pointer, "allOf")
+        options = [self.alternatives(kind, branch, sign) for branch in branches]
+        return self.meets(kind, options) if sign else union(options)
+
+    def any_of(self, kind, pointer, node, sign):
+        branches = self.branches(pointer, "anyOf")
+        options = [self.alternatives(kind, branch, sign) for branch in branches]
+        return union(options) if sign else self.meets(kind, options)
+
+    def one_of(self, kind, pointer, node, sign):
+        branches = self.branches(pointer, "oneOf")
+        options = [self.alternatives(kind, branch, True) for branch in branches]
+        if not sign:
+            return self.none_or_two(kind, branches, options)
+        result = []
+        for i, kept in enumerate(options):
+            for j, branch in enumerate(branches):
+                if i != j:
+                    kept = self.outside(kind, kept, options[j], branch)
+            result += kept
+        return result
+
+    def none_or_two(self, kind, branches, options):
+        """What fits none of the branches, or two."""
+        negated = [self.alternatives(kind, branch, False) for branch in branches]
+        result = self.meets(kind, negated)
+        for i, option in enumerate(options):
+            for other in options[:i]:
+                result += self.meets(kind, [option, other])
+        return result
+
+    def outside(self, kind, alternatives, other, branch):
+        """These alternatives, less what the other branch allows too."""
+        kept = []
+        for alternative in alternatives:
+            if self.meets(kind, [[alternative], other]):  # they overlap
+                negated = self.alternatives(kind, branch, False)
+                kept += self.meets(kind, [[alternative], negated])
+            else:
+                kept.append(alternative)
+        return kept
+
+    def negation(self, kind, pointer, node, sign):
+        return self.alternatives(kind, pointer + "/not", not sign)
+
+    # --- keywords for strings ---------------------------------------------------------------------
+    def pattern(self, kind, pointer, node, sign):
+        return self.strings(automaton.from_regex(node["pattern"]), sign)
+
+    def min_length(self, kind, pointer, node, sign):
+        return self.strings(automaton.min_length(node["minLength"]), sign)
+
+    def strings(self, dfa, sign):
+        dfa = dfa if sign else negate(dfa)
+        return [Strings(dfa, frozenset(c for c in self.constants if dfa.accepts(c)))]
+
+    # --- keywords for arrays ----------------------------------------------------------------------
+    def items(self, kind, pointer, node, sign):
+        if not isinstance(node["items"], (dict, bool)):
+            raise Unsupported(f"{pointer}: items as a list")
+        self.refuse_negation(pointer, "items", sign)
+        return [Array(items=self.children(pointer + "/items"))]
+
+    def min_items(self, kind, pointer, node, sign):
+        self.refuse_negation(pointer, "minItems", sign)
+        return [Array(least=node["minItems"])]
+
+    def refuse_negation(self, pointer, words, sign):
+        if not sign:
+            raise Unsupported(f"{pointer}: the negation of {words} is needed")
+
+    # --- keywords for objects ---------------------------------------------------------------------
+    def min_properties(self, kind, pointer, node, sign):
+        self.refuse_negation(pointer, "minProperties", sign)
+        return [Object(least=node["minProperties"])]
+
+    def required(self, kind, pointer, node, sign):
+        if sign:
+            return [Object(require=frozenset(node["required"]))]
+        return [Object(forbid=frozenset([key])) for key in node["required"]]
+
+    def dependencies(self, kind, pointer, node, sign):
+        options = []
+        for key, needed in node["dependencies"].items():
+            if not isinstance(needed, list):
+                raise Unsupported(f"{pointer}: a schema in dependencies")
+            key = frozenset([key])
+            if sign:
+                options.append([Object(forbid=key), Object(require=frozenset(needed))])
+            else:
+                options.append([Object(require=key, forbid=frozenset([n])) for n in needed])
+        return self.meets(kind, options) if sign else union(options)
+
+    def fields(self, kind, pointer, node, sign):
+        """properties, patternProperties and additionalProperties."""
+        names = {}
+        for key in node.get("properties", {}):
+            if key not in KEY:
+                raise Unsupported(f"{pointer}: a property without a symbol: {key!r}")
+            names[key] = self.children(f"{pointer}/properties/{_escape(key)}")
+        patterns = {}
+        for pattern in node.get("patternProperties", {}):
+            children = self.children(f"{pointer}/patternProperties/{_escape(pattern)}")
+            patterns[pattern] = children
+        extra = EMPTY
+        if "additionalProperties" in node:
+            extra = self.children(pointer + "/additionalProperties")
+        if not sign:
+            if any(patterns.values()) or extra:
+                words = "additionalProperties or patternProperties"
+                self.refuse_negation(pointer, words, sign)
+            return self.some_field_differs(names)
+        fields = [(key, self.with_patterns(key, names[key], patterns)) for key in names]
+        return [Object(tuple(fields), self.other_keys(patterns, extra))]
+
+    def some_field_differs(self, names):
+        """Objects in which one of these fields is there and is not as its schema says."""
+        result = []
+        for key, children in names.items():
+            for _, pointer in children:
+                fields = ((key, frozenset([(False, pointer)])),)
+                result.append(Object(fields, require=frozenset([key])))
+        return result
+
+    def with_patterns(self, key, children, patterns):
+        """children, and what the patterns that match this key ask besides."""
+        for pattern, asked in patterns.items():
+            if automaton.from_regex(pattern).accepts(key):
+                children = children | asked
+        return children
+
+    def other_keys(self, patterns, extra):
+        """All keys in classes: by the patterns that they match, or else by `extra`."""
+        parts = [OtherKeys(ANY, EMPTY)]
+        for pattern, asked in patterns.items():
+            matching = automaton.from_regex(pattern)
+            divided = []  # every class of keys so far, split by whether this pattern matches
+            for part in parts:
+                inside = both(part.names, matching)
+                outside = both(part.names, negate(matching))
+                divided.append(OtherKeys(inside, part.children | asked, matched=True))
+                divided.append(replace(part, names=outside))
+            parts = [part for part in divided if part.names.live[0]]
+        return tuple(OtherKeys(p.names, p.children if p.matched else extra) for p in parts)
+
+    # --- a conjunction -> Value -------------------------------------------------------------------
+    def value(self, children):
+        """The Value of a conjunction, made once."""
+        if children in self.values:
+            return self.values[children]
+        value = self.values[children] = Value()
+        if NEVER in children:
+            return value
+        self.active.add(children)
+        found = {}
+        for kind in KINDS:
+            options = [self.alternatives(kind, pointer, sign) for sign, pointer in sorted(children)]
+            found[kind] = self.meets(kind, options)
+        self.active.discard(children)
+        literals = (NULL, "null"), (TRUE, "true"), (FALSE, "false")
+        value.scalars = [symbol for symbol, kind in literals if found[kind]]
+        value.number = bool(found["number"])
+        for strings in found["string"]:
+            value.strings = either(value.strings, strings.others)
+            value.constants |= frozenset(CONSTANT[c] for c in strings.constants)
+        value.strings = apart(value.strings, CONSTANT)
+        for array in dict.fromkeys(found["array"]):
+            value.arrays.append(ArrayType(self.value(array.items), array.least))
+        for group in clauses_by_rest(found["object"]).items():
+            value.objects.append(self.object_type(*group, children))
+        return value
+
+    def object_type(self, obj, clauses, children):
+        """The ObjectType of alternatives that differ in their clauses alone."""
+        others = []
+        for other in obj.others:
+            names = apart(other.names, KEY)
+            if names.finite.any() and not names.finite[0]:
+                what = "a pattern of keys that leaves just a few endings to some beginnings"
+                raise Unsupported(f"{sorted(children)}: {what}")
+            others.append(GrammarKeys(names, self.value(other.children)))
+        needed = []  # a clause that implies another one adds nothing
+        for clause in clauses:
+            if not any(clause != other and clause.implies(other) for other in clauses):
+                needed.append(clause)
+        fields = {key: self.value(asked) for key, asked in obj.fields}
+        return ObjectType(fields, others, obj.least, needed)
+
+    def settle(self):
+        """Shortest completions as a least fixed point; what has none cannot be: struck out."""
+        values = list(self.values.values())
+        changed = True
+        while changed:
+            changed = False
+            for value in values:
+                size = value.size()
+                changed |= size != (value.tokens, value.levels)
+                value.tokens, value.levels = size
+        for value in values:
+            for obj in value.objects:
+                obj.strike_out_impossible()
+            value.arrays = [a for a in value.arrays if not a.least or a.items.tokens < FAR]
+            value.objects = [obj for obj in value.objects if obj.close(EMPTY, 0)[0] < FAR]
+
+
+def clauses_by_rest(objects):
+    """{Object without require and forbid: [Clause]}: alternatives that differ in these alone."""
+    groups = {}
+    for obj in objects:
+        rest = replace(obj, fields=tuple(sorted(obj.fields)), require=EMPTY, forbid=EMPTY)
+        groups.setdefault(rest, {})[Clause(obj.require, obj.forbid)] = None
+    return {rest: list(clauses) for rest, clauses in groups.items()}
+
+
+def apart(dfa, names):
+    """Text that is not one of `names`, which have symbols.
+
+    Where text can always go on to something else, the matcher sees to that when a text ends; where
+    only a few words are possible the automaton itself has to know.
+    """
+    if not dfa.finite.any():
+        return dfa
+    return both(dfa, negate(automaton.words(frozenset(names))))
+
+
+# keyword -> (the kind of JSON that it says something about, its method)
+KEYWORDS = {
+    "type": ("every kind", Compiler.type),
+    "enum": ("every kind", Compiler.enum),
+    "const": ("every kind", Compiler.const),
+    "allOf": ("every kind", Compiler.all_of),
+    "anyOf": ("every kind", Compiler.any_of),
+    "oneOf": ("every kind", Compiler.one_of),
+    "not": ("every kind", Compiler.negation),
+    "pattern": ("string", Compiler.pattern),
+    "minLength": ("string", Compiler.min_length),
+    "items": ("array", Compiler.items),
+    "minItems": ("array", Compiler.min_items),
+    "minProperties": ("object", Compiler.min_properties),
+    "required": ("object", Compiler.required),
+    "dependencies": ("object", Compiler.dependencies),
+    "properties": ("object", Compiler.fields),
+    "patternProperties": ("object", Compiler.fields),
+    "additionalProperties": ("object", Compiler.fields),
+}
+
+
+@functools.cache
+def grammar():
+    """The grammar of workflows."""
+    return Compiler(SCHEMA)

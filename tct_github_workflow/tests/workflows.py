@@ -1,0 +1,110 @@
+"""Workflows for the tests: some written by hand, and real ones where TCT_CORPUS names a corpus.
+
+TCT_CORPUS is a .jsonl.xz file with a workflow in the field `yaml` of each line, or a folder of
+such files.
+"""
+
+import itertools
+import json
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+
+import tct_github_workflow as tct
+from tct_github_workflow import codec
+
+WRITTEN = [
+    {"on": "push", "jobs": {"t": {"runs-on": "x"}}},
+    {
+        "name": "CI",
+        "on": {
+            "push": {"branches": ["main", "releases/**"], "paths-ignore": ["docs/**"]},
+            "workflow_dispatch": None,
+        },
+        "permissions": {"contents": "read"},
+        "env": {"A": 1, "name": "label", "C": True, "": "empty"},
+        "jobs": {
+            "build": {
+                "runs-on": ["self-hosted", "linux"],
+                "timeout-minutes": 2.5,
+                "strategy": {
+                    "fail-fast": False,
+                    "matrix": {
+                        "os": ["ubuntu-latest"],
+                        "python": ["3.9", 3.1],
+                        "include": [{"os": "x", "extra": {"deep": [[1], "\ue000\uf8ff é 中"]}}],
+                    },
+                },
+                "steps": [
+                    {
+                        "name": "Get it",
+                        "uses": "actions/checkout@v4",
+                        "with": {"fetch-depth": 0, "path": "push"},
+                    },
+                    {
+                        "run": "make\nmake test\n",
+                        "shell": "bash",
+                        "working-directory": "src",
+                        "if": "${{ always() }}",
+                    },
+                    {"wait-all": None},
+                ],
+            },
+            "call": {"needs": ["build"], "uses": "./.github/workflows/x.yml", "secrets": "inherit"},
+        },
+    },
+    {
+        "on": ["push", "pull_request"],
+        "jobs": {
+            "a": {
+                "runs-on": "x",
+                "steps": [{"parallel": [{"run": "a"}, {"uses": "b"}]}],
+                "needs": "b",
+            },
+            "b": {"runs-on": {"group": "g", "labels": ["l"]}, "if": False, "env": "a ${{ b }} c"},
+        },
+    },
+    {
+        "on": {
+            "issues": {"types": ["opened"], "anything": {"at": ["all", None, 1.5e-7, -3]}},
+            "schedule": [{"cron": "0 0 * * *"}],
+        },
+        "concurrency": {"group": "g", "cancel-in-progress": "${{ x }}"},
+        "jobs": {"a": {"runs-on": "x", "container": {"image": "i", "ports": [80]}}},
+    },
+]
+
+
+def corpus(limit):
+    """JSON texts of real workflows, the first that TCT_CORPUS holds; skips the test without it."""
+    name = os.environ.get("TCT_CORPUS")
+    if not name:
+        pytest.skip("real workflows: set TCT_CORPUS to a .jsonl.xz of some")
+    path = Path(name)
+    file = min(path.glob("*.jsonl.xz")) if path.is_dir() else path
+    found = []
+    with lzma.open(file, "rt", encoding="utf-8") as lines:
+        for line in itertools.islice(lines, limit):
+            try:
+                text = tct.yaml_to_json(json.loads(line)["yaml"])
+                found.append(codec.dump_json(codec.load_workflow(text)))
+            except tct.EncodeError:
+                pass
+    return found
+
+
+def written():
+    """JSON texts of the workflows above."""
+    return [json.dumps(document) for document in WRITTEN]
+
+
+def tokens_of(document):
+    """The canonical tokens of a document, valid or not."""
+    return codec.encode_symbols(codec.linearise(codec._escape(document)))
+
+
+def token_ids():
+    """{bytes of a token: its id}."""
+    return {token: i for i, token in enumerate(codec.vocab().bytes)}

@@ -1,0 +1,190 @@
+"""The 8,191 tokens taken apart, so that a mask need not walk them one by one.
+
+Every token is `openers* text closers*` (the pieces of vocab.py). Tokens with the same openers form
+a Group, in which numpy handles all texts at once; sequences of closers are few. With this a mask
+takes some hundred steps in Python, not 8,191.
+"""
+
+import functools
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from . import codec
+from .codec import CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME
+
+CONSTANT_WORDS = frozenset(name.encode() for name in CONSTANT)
+KEY_WORDS = frozenset(name.encode() for name in KEY)
+_PARTS = re.compile(
+    rb"((?:\xee[\x80-\xbf]{2})*)"  # symbols: openers
+    rb"((?:[^\xee]|\xee(?![\x80-\xbf]))*)"  # text; EE EF in it is an escaped character
+    rb"((?:\xee[\x80-\xbf]{2})*)",  # symbols: closers
+    re.DOTALL,
+)
+
+
+class Token(NamedTuple):
+    """A token's parts."""
+
+    id: int
+    openers: str  # symbols that open a value or a field
+    text: bytes  # of a string, key or number, or of a part of one
+    closers: str  # symbols that end one: from END on in the alphabet
+
+
+class Trie:
+    """Sequences of symbols, by their first symbol. Known by its identity."""
+
+    def __init__(self, leaves=None):
+        """leaves: {sequence: its leaf, anything}."""
+        self.leaf = None  # of the sequence that ends here
+        self.next = {}  # symbol -> Trie of what comes after it
+        self.inside = []  # [(sequence, leaf)], all that begin here
+        for sequence, leaf in (leaves or {}).items():
+            self.add(sequence, leaf)
+
+    def add(self, sequence, leaf):
+        self.inside.append((sequence, leaf))
+        if sequence:
+            self.next.setdefault(sequence[0], Trie()).add(sequence[1:], leaf)
+        else:
+            self.leaf = leaf
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Tokens of one shape, as arrays of the same length."""
+
+    ids: np.ndarray
+    texts: np.ndarray  # row of each token's text in TokenTable.follow_texts()
+    closers: np.ndarray  # index of its closers in the group's trie
+    is_constant: np.ndarray  # bool: the text is the whole name of a constant, which has a symbol
+    is_key: np.ndarray  # bool: the same of a key
+
+    def __len__(self):
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The tokens that begin with the same openers, as columns. Known by its identity."""
+
+    tokens: list  # [Token], from which the rest is made
+    only_openers: Column  # neither text nor closers after the openers
+    only_closers: Column  # closers, no text
+    open_text: Column  # text, no closers: the string continues
+    ended_text: Column  # text, then closers, END first
+    closers: Trie  # of the sequences of closers; a leaf is an index
+    n_closers: int
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTable:
+    """All tokens."""
+
+    parts: list  # [Token] by id
+    openers: Trie  # of sequences of openers; a leaf is a Group
+    text_number: dict  # text -> its row
+    text_columns: list  # byte i of every text that has one; texts stand longest first
+    by_opener: dict  # opener -> ids of tokens that begin with it
+    by_text: dict  # (text, whether END follows) -> ids of tokens without openers
+    most_closed: int  # brackets that one token closes, at most
+    merged: dict = field(default_factory=dict)  # tuple of tries -> their merged_trie()
+
+    def group(self, tokens):
+        """The Group of tokens whose openers do not matter."""
+        closers = {}
+        for token in tokens:
+            closers.setdefault(token.closers, len(closers))
+
+        def column(has_text, has_closers):
+            chosen = []
+            for token in tokens:
+                if (bool(token.text), bool(token.closers)) == (has_text, has_closers):
+                    chosen.append(token)
+            return Column(
+                np.array([token.id for token in chosen], np.int64),
+                np.array([self.text_number[token.text] for token in chosen], np.int64),
+                np.array([closers[token.closers] for token in chosen], np.int64),
+                np.array([token.text in CONSTANT_WORDS for token in chosen], bool),
+                np.array([token.text in KEY_WORDS for token in chosen], bool),
+            )
+
+        return Group(
+            tokens,
+            only_openers=column(has_text=False, has_closers=False),
+            only_closers=column(has_text=False, has_closers=True),
+            open_text=column(has_text=True, has_closers=False),
+            ended_text=column(has_text=True, has_closers=True),
+            closers=Trie(closers),
+            n_closers=len(closers),
+        )
+
+    def merged_trie(self, tries):
+        """One trie of openers for several: at each place a Group of all their tokens there."""
+        if len(tries) == 1:
+            return tries[0]
+        if tries not in self.merged:
+            whole = self.merged[tries] = Trie()
+            groups = [trie.leaf for trie in tries if trie.leaf]
+            if groups:
+                whole.leaf = self.group([token for group in groups for token in group.tokens])
+            for symbol in dict.fromkeys(symbol for trie in tries for symbol in trie.next):
+                inner = tuple(trie.next[symbol] for trie in tries if symbol in trie.next)
+                whole.next[symbol] = self.merged_trie(inner)
+        return self.merged[tries]
+
+    def follow_texts(self, automaton, state):
+        """(n_texts,) state of a text automaton after every text, -1 where none continues so."""
+        ends = np.full(len(self.text_number), state, np.int32)
+        for column in self.text_columns:
+            ends[: len(column)] = automaton.follow(ends[: len(column)], column)
+        return ends
+
+
+def _take_apart(number, token):
+    # ESC becomes the byte EE: no other symbol is followed by EF, and ESC always is
+    openers, text, closers = _PARTS.fullmatch(token.replace(ESC.encode(), b"\xee")).groups()
+    openers = openers.decode()
+    closers = closers.decode()
+    if not text and not closers:  # symbols only: where the closers begin
+        n_openers = next((i for i, s in enumerate(openers) if s >= END), len(openers))
+        openers, closers = openers[:n_openers], openers[n_openers:]
+    assert all(s < END for s in openers) and all(s >= END for s in closers), (
+        f"{token!r} is not openers, text, closers"
+    )
+    return Token(number, openers, text, closers)
+
+
+@functools.cache
+def token_table():
+    """The TokenTable of the shipped vocabulary."""
+    parts = [_take_apart(i, token) for i, token in enumerate(codec.vocab().bytes)]
+    texts = sorted({token.text for token in parts}, key=lambda text: (-len(text), text))
+    by_opener = {symbol: [] for symbol in KEY_NAME}
+    by_text = {}
+    by_openers = {}
+    for token in parts:
+        by_openers.setdefault(token.openers, []).append(token)
+        if token.openers[:1] in by_opener:
+            by_opener[token.openers[0]].append(token.id)
+        if not token.openers:
+            by_text.setdefault((token.text, token.closers[:1] == END), []).append(token.id)
+    text_columns = []
+    for i in range(len(texts[0])):
+        column = bytes(text[i] for text in texts if len(text) > i)
+        text_columns.append(np.frombuffer(column, np.uint8))
+    table = TokenTable(
+        parts,
+        openers=Trie(),
+        text_number={text: i for i, text in enumerate(texts)},
+        text_columns=text_columns,
+        by_opener=by_opener,
+        by_text=by_text,
+        most_closed=max(token.closers.count(CLOSE) for token in parts),
+    )
+    for openers, tokens in by_openers.items():
+        table.openers.add(openers, table.group(tokens))
+    return table

@@ -1,0 +1,119 @@
+"""The automata of automaton.py over the bytes of UTF-8, since tokens are made of bytes.
+
+What it offers is the protocol of a *text automaton*, which the matcher runs strings along:
+
+    start                   the first state, an int; -1 is the dead one
+    run(state, text)        the state after some bytes
+    follow(states, column)  the states (n,) after one byte each (n,), all at once
+    accepting[state]        whether the text may end here
+    bytes_to_end[state]     bytes of the shortest rest that is accepted, FAR if there is none
+    detour[state]           the same for a rest of at least one byte
+    words_left(state)       all rests that are accepted, where these are just a few words, or None
+
+Arrays are indexed by one state or by many. An automaton is known by its identity.
+"""
+
+import functools
+
+import numpy as np
+
+from .automaton import FAR, LINE, OTHER
+
+# Phases of a character in UTF-8. 0: between two. 1, 2, 3: so many continuation bytes to come. 4 to
+# 7: after E0, ED, F0, F4, whose next byte is restricted. 8: after ESC, written as the byte EE,
+# which must be followed by EF (a private-use character, see linear.py). 9 and 10: after E2 and
+# E2 80, with which LINE (E2 80 A8 and A9) begins.
+PHASES = 11
+_LEAD = {  # first byte -> phase
+    **{b: 1 for b in range(0xC2, 0xE0)},
+    **{b: 2 for b in range(0xE1, 0xF0)},
+    **{b: 3 for b in (0xF1, 0xF2, 0xF3)},
+    0xE0: 4,
+    0xED: 5,
+    0xF0: 6,
+    0xF4: 7,
+    0xEE: 8,
+    0xE2: 9,
+}
+_NEXT = {  # phase -> the bytes that continue it (from, below), the phase after them
+    1: (0x80, 0xC0, 0),
+    2: (0x80, 0xC0, 1),
+    3: (0x80, 0xC0, 2),
+    4: (0xA0, 0xC0, 1),
+    5: (0x80, 0xA0, 1),
+    6: (0x90, 0xC0, 2),
+    7: (0x80, 0x90, 2),
+    8: (0xEF, 0xF0, 2),
+    9: (0x81, 0xC0, 1),
+    10: (0x80, 0xC0, 0),
+}
+_BYTES_LEFT = np.array([0, 1, 2, 3, 2, 2, 3, 3, 3, 2, 1])  # of each phase
+
+
+class ByteAutomaton:
+    """A Dfa over bytes, as a text automaton: n * PHASES + phase is its state for n of the Dfa.
+
+    table  (n * PHASES, 256) int32: the state after each byte, -1 where no accepted text continues
+    """
+
+    start = 0
+
+    def __init__(self, dfa):
+        self.dfa = dfa
+        self.table = _byte_table(dfa)
+        between = np.arange(len(self.table)) % PHASES == 0
+        self.accepting = between & np.repeat(dfa.accept, PHASES)
+        self.bytes_to_end = _bytes_to_end(dfa)
+        self.detour = np.where(between, np.repeat(dfa.detour, PHASES), self.bytes_to_end)
+
+    def run(self, state, text):
+        for byte in text:
+            state = self.table.item(state, byte)
+            if state < 0:
+                return -1
+        return state
+
+    def follow(self, states, column):
+        return np.where(states >= 0, self.table[states, column], -1)
+
+    def words_left(self, state):
+        n, phase = divmod(state, PHASES)
+        return self.dfa.words_from(n) if phase == 0 and self.dfa.finite[n] else None
+
+
+@functools.cache
+def over_bytes(dfa):
+    """The one ByteAutomaton of a Dfa."""
+    return ByteAutomaton(dfa)
+
+
+def _byte_table(dfa):
+    n = len(dfa.accept)
+    start_of = np.arange(n) * PHASES
+    # the state after a whole character, -1 where no accepted text continues with it
+    after = np.where(dfa.live[dfa.next], dfa.next * PHASES, -1)
+    other = after[:, OTHER]
+    line = after[:, LINE]
+    beyond_ascii = np.maximum(other, line)
+    table = np.full((n, PHASES, 256), -1, np.int32)
+    table[:, 0, :128] = after[:, :128]
+    for lead, phase in _LEAD.items():
+        possible = other if phase < 9 else beyond_ascii
+        table[:, 0, lead] = np.where(possible >= 0, start_of + phase, -1)
+    for phase, (low, high, then) in _NEXT.items():
+        target = np.where(other >= 0, start_of + then, -1) if then else other
+        table[:, phase, low:high] = target[:, None]
+    table[:, 9, 0x80] = np.where(beyond_ascii >= 0, start_of + 10, -1)
+    table[:, 10, 0xA8:0xAA] = line[:, None]
+    return table.reshape(n * PHASES, 256)
+
+
+def _bytes_to_end(dfa):
+    """(n * PHASES,) int: within a character, what is left of it and then the shortest rest."""
+    after_other = dfa.distance[dfa.next[:, OTHER]]
+    after_any = np.minimum(after_other, dfa.distance[dfa.next[:, LINE]])
+    distance = np.empty((len(dfa.accept), PHASES), np.int64)
+    distance[:, 0] = dfa.distance
+    distance[:, 1:9] = after_other[:, None]
+    distance[:, 9:] = after_any[:, None]
+    return np.minimum(distance + _BYTES_LEFT, FAR).reshape(-1)
