@@ -44,18 +44,18 @@ except (EncodeError, OSError, UnicodeDecodeError) as e:
 except KeyboardInterrupt:
     raise SystemExit("interrupted")
 
-names = {c: f"‹{name}›" for c, name in codec.KEY_NAME.items()}
+names = {c: f"‹{name}›" for c, name in alphabet.KEY_NAME.items()}
 names |= {
     c: f"‹{value if isinstance(value, str) else json.dumps(value)}›"
-    for c, value in codec.LITERAL.items()
+    for c, value in alphabet.LITERAL.items()
 }
 names |= {
-    codec.OBJECT: "{",
-    codec.ARRAY: "[",
-    codec.NUMBER: "#",
-    codec.END: "·end·",
-    codec.EOD: "·end of workflow·",
-    codec.ESC: "‹escape›",
+    alphabet.OBJECT: "{",
+    alphabet.ARRAY: "[",
+    alphabet.NUMBER: "#",
+    alphabet.END: "·end·",
+    alphabet.EOD: "·end of workflow·",
+    alphabet.ESC: "‹escape›",
     "\n": "⏎",
 }
 brackets = []  # what closes the open objects and arrays, innermost last
@@ -68,26 +68,26 @@ def shown(token_bytes):
     for c in re.sub(
         "^ +| +$| {2,}", lambda m: "␣" * len(m[0]) if len(m[0]) < 9 else f"␣×{len(m[0])} ", text
     ):
-        if c in (codec.OBJECT, codec.ARRAY):
-            brackets.append("}" if c == codec.OBJECT else "]")
+        if c in (alphabet.OBJECT, alphabet.ARRAY):
+            brackets.append("}" if c == alphabet.OBJECT else "]")
         out.append(
             brackets.pop()
-            if c == codec.CLOSE
+            if c == alphabet.CLOSE
             else names.get(c) or (c if c.isprintable() else ascii(c)[1:-1])
         )
     return "".join(out)
 
 
 print("tokens    id  token")
-pieces = codec._split(codec.linearise(codec._escape(workflow)))
+pieces = vocab.split_pieces(linear.linearise(linear.escape(workflow)))
 n_tokens = 0
 for piece in pieces:
-    ids = codec.encode_symbols(piece)
+    ids = vocab.encode_symbols(piece)
     n_tokens += len(ids)
     for i, token in enumerate(ids):
-        lines = textwrap.wrap(shown(codec.vocab().bytes[token]), 64, drop_whitespace=False) or [""]
+        lines = textwrap.wrap(shown(vocab.vocab().bytes[token]), 64, drop_whitespace=False) or [""]
         print(f"{len(ids) if i == 0 else '':>6} {token:5}  " + f"\n{'':14}".join(lines))
-n_bytes = len(codec.dump_json(workflow).encode())
+n_bytes = len(json_text.dump_json(workflow).encode())
 print(
     f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: "
     f"{n_bytes / n_tokens:.1f} bytes per token"

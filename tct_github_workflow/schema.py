@@ -7,9 +7,12 @@ package but that file and the vocabulary knows that the schema is GitHub's.
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import jsonschema_rs
+
+from .errors import EncodeError
 
 _TEXT = (Path(__file__).parent / "github-workflow.schema.json").read_bytes()
 SCHEMA = json.loads(_TEXT)
@@ -59,8 +62,16 @@ def json_path(parts):
     )
 
 
+def in_general(where, problem):
+    """The kind of an error: names of jobs, numbers of steps and the document's own values left out."""
+    where = re.sub(r'^\$\.jobs(\.[\w-]+|\["[^]]*"\])', "$.jobs.*", where)
+    where = re.sub(r"\[\d+\]", "[]", where)
+    problem = re.sub(r"^.* (is not|has) ", r"... \1 ", problem, flags=re.S)
+    return f"{where}: {problem}"
+
+
 def why_invalid(document):
-    """One line for a document that the validator refuses: the JSON path and what the schema wanted there.
+    """EncodeError for a document that the validator refuses: the JSON path and what the schema wanted there.
 
     A failed oneOf or anyOf has one list of errors for each branch; the branch that the author most likely meant is the one whose
     own level fits best (right type, fewest unknown and missing keys), and the reason is that branch's deepest error.
@@ -127,4 +138,7 @@ def why_invalid(document):
 
     _, path, message = deepest(list(validator.iter_errors(document)))
     message = message.replace("\n", "\\n").replace("\r", "\\r")
-    return f"{json_path(path)}: {message if len(message) < 400 else message[:190] + ' ... ' + message[-200:]}"
+    if len(message) >= 400:
+        message = f"{message[:190]} ... {message[-200:]}"
+    where = json_path(path)
+    return EncodeError(message, where, in_general(where, message))

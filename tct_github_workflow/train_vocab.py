@@ -32,7 +32,7 @@ max_workflows = (
     100_000  # read at most so many, the first ones: 3 minutes of CPU time and 2.5 GB of memory
 )
 surplus = 1300  # merges learnt beyond the number of ids, all given back in the end
-out = str(codec.VOCAB_FILE)  # file to write
+out = str(vocab.VOCAB_FILE)  # file to write
 unit_chars = {}  # byte >= 0x80 of text -> the character that stands for it while training
 
 
@@ -66,7 +66,7 @@ def to_units(string):
         return string
     return "".join(
         c
-        if c < "\x80" or "\ue000" <= c <= codec.LAST
+        if c < "\x80" or "\ue000" <= c <= alphabet.LAST
         else "".join(chr(0x100 + b) for b in c.encode())
         for c in string
     )
@@ -84,7 +84,7 @@ def corpus(path):
     for is_json, text in itertools.islice(texts(path), max_workflows):
         counts["read"] += 1
         try:
-            text = codec.dump_json(codec.load_workflow(text if is_json else yaml_to_json(text)))
+            text = json_text.dump_json(codec.load_workflow(text if is_json else yaml_to_json(text)))
         except EncodeError:
             counts["invalid"] += 1
             continue
@@ -94,7 +94,7 @@ def corpus(path):
             continue
         seen.add(key)
         digest.update(key)
-        documents.append(to_units(codec.linearise(codec._escape(json.loads(text)))))
+        documents.append(to_units(linear.linearise(linear.escape(json.loads(text)))))
         counts["bytes"] += len(text.encode())
         if counts["read"] % 1000 == 0 and sys.stderr.isatty():
             print(f"\r{counts['read']:,} read, {len(documents):,} kept", end="", file=sys.stderr)
@@ -105,13 +105,13 @@ def learn(documents):
     """-> (merges as [(left, right)] in units, use of each unit string in the corpus) of plain BPE with `surplus` merges more than ids."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-    units = codec.SYMBOLS + [chr(b) if b < 0x80 else chr(0x100 + b) for b in codec.TEXT_BYTES]
+    units = alphabet.SYMBOLS + [chr(b) if b < 0x80 else chr(0x100 + b) for b in alphabet.TEXT_BYTES]
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(codec.PIECES), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(vocab.PIECES), "isolated")
     tokenizer.train_from_iterator(
         documents,
         trainers.BpeTrainer(
-            vocab_size=codec.PAD + surplus,
+            vocab_size=vocab.PAD + surplus,
             initial_alphabet=units,
             limit_alphabet=len(units),
             min_frequency=2,
@@ -134,9 +134,9 @@ def give_back(units, merges, used):
     def spell(s):
         return [s] if s in kept else [t for part in parts[s] for t in spell(part)]
 
-    while len(kept) > codec.PAD:
+    while len(kept) > vocab.PAD:
         cheapest = sorted((s for s in kept if s in parts), key=lambda s: (used[s], -len(s), s))[
-            : max(1, min(100, len(kept) - codec.PAD))
+            : max(1, min(100, len(kept) - vocab.PAD))
         ]
         for s in cheapest:
             del kept[s]
@@ -155,9 +155,9 @@ def main(path):
     if not documents:
         raise SystemExit(f"{path}: no valid workflow in it ({counts['read']} read)")
     units, merges, used = learn(documents)
-    if len(units) + len(merges) < codec.PAD + surplus:
+    if len(units) + len(merges) < vocab.PAD + surplus:
         raise SystemExit(
-            f"{path}: {len(documents)} workflows are too few: only {len(merges)} merges to learn, {codec.PAD + surplus - len(units)} needed"
+            f"{path}: {len(documents)} workflows are too few: only {len(merges)} merges to learn, {vocab.PAD + surplus - len(units)} needed"
         )
     spelling = give_back(units, merges, used)
     own = [a + b for a, b in merges if len(spelling[a + b]) == 1]

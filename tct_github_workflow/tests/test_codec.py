@@ -104,24 +104,24 @@ def check_round_trip(text):
 def symbols(notation):
     """ "<on>{a.[#1." -> the symbols and the text it stands for: . ends a text, <=x> is a constant, _ a space."""
     names = {
-        ".": codec.END,
-        "{": codec.OBJECT,
-        "[": codec.ARRAY,
-        "}": codec.CLOSE,
-        "]": codec.CLOSE,
-        "#": codec.NUMBER,
-        "<null>": codec.NULL,
+        ".": alphabet.END,
+        "{": alphabet.OBJECT,
+        "[": alphabet.ARRAY,
+        "}": alphabet.CLOSE,
+        "]": alphabet.CLOSE,
+        "#": alphabet.NUMBER,
+        "<null>": alphabet.NULL,
         " ": "",
-        "<true>": codec.TRUE,
-        "<esc>": codec.ESC,
-        "<eod>": codec.EOD,
+        "<true>": alphabet.TRUE,
+        "<esc>": alphabet.ESC,
+        "<eod>": alphabet.EOD,
         "_": " ",
-        "<=push>": codec.CONSTANT["push"],
-        "<=read-all>": codec.CONSTANT["read-all"],
+        "<=push>": alphabet.CONSTANT["push"],
+        "<=read-all>": alphabet.CONSTANT["read-all"],
     }
     return re.sub(
         "<.*?>|[][{}.# _]",
-        lambda m: names[m[0]] if m[0] in names else codec.KEY[m[0][1:-1]],
+        lambda m: names[m[0]] if m[0] in names else alphabet.KEY[m[0][1:-1]],
         notation,
     )
 
@@ -140,7 +140,7 @@ def test_a_small_workflow_gives_the_string_derived_by_hand():
             }
         },
     }
-    assert codec.linearise(codec._escape(workflow)) == symbols(
+    assert linear.linearise(linear.escape(workflow)) == symbols(
         "<name>CI. <on>{<push>{<branches>[main.]}<pull_request><null>}<permissions><=read-all>"
         "<jobs>{a.{<runs-on>x.<timeout-minutes>#7.<steps>[{<run><=push>}{<run><esc>\uf001_steps.}]<if><true>}}<eod>"
     )
@@ -160,16 +160,16 @@ def test_every_valid_workflow_comes_back_and_every_other_is_refused_by_path(part
 # --- hostile input ----------------------------------------------------------------------------------------------------------------
 PRIVATE = [chr(c) for c in range(0xE000, 0xF900)]
 FORGERIES = [
-    codec.ESC,
-    codec.ESC * 3,
-    codec.ESC + "\uf000",
-    codec.ESC * 2 + "\uf000\uf000",
-    codec.ESC + "x",
-    "x" + codec.END,
-    codec.EOD + "x",
-    codec.OBJECT + codec.KEY["steps"] + codec.END,
+    alphabet.ESC,
+    alphabet.ESC * 3,
+    alphabet.ESC + "\uf000",
+    alphabet.ESC * 2 + "\uf000\uf000",
+    alphabet.ESC + "x",
+    "x" + alphabet.END,
+    alphabet.EOD + "x",
+    alphabet.OBJECT + alphabet.KEY["steps"] + alphabet.END,
     "\uf000\ue000\uefff\uf8ff",
-    codec.LAST + chr(ord(codec.LAST) + 1),
+    alphabet.LAST + chr(ord(alphabet.LAST) + 1),
 ]
 
 
@@ -212,7 +212,7 @@ def test_any_text_stands_as_a_value_and_as_a_key(text):
 
 
 def test_each_private_use_character_stands_alone_and_beside_an_escape():
-    events = {c: c for c in PRIVATE} | {codec.ESC + c: codec.ESC + c + codec.ESC for c in PRIVATE}
+    events = {c: c for c in PRIVATE} | {alphabet.ESC + c: alphabet.ESC + c + alphabet.ESC for c in PRIVATE}
     check_round_trip(json.dumps(SMALL | {"on": {"create": events}}))
 
 
@@ -256,10 +256,10 @@ def test_every_finite_number_comes_back(number):
 
 def test_a_number_cannot_be_continued_to_zero():
     """A sample that began with 3 once went on to 3e-400."""
-    string = codec.linearise(json.loads(env("3e-7")))
-    tct.decode(codec.encode_symbols(string))
+    string = linear.linearise(json.loads(env("3e-7")))
+    tct.decode(vocab.encode_symbols(string))
     with pytest.raises(DecodeError):
-        tct.decode(codec.encode_symbols(string.replace("3e-07", "3e-400")))
+        tct.decode(vocab.encode_symbols(string.replace("3e-07", "3e-400")))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_deep_nesting_comes_back_or_is_refused_and_never_crashes(depth, start, e
         (1000, '{"on": %s}'),
     ):
         text %= start * depth + "1" + end * depth
-        if depth * len(end) + around <= codec.MAX_DEPTH:
+        if depth * len(end) + around <= json_text.MAX_DEPTH:
             check_round_trip(text)
         else:
             with pytest.raises(EncodeError, match=r"nested deeper than 256 levels|^\$"):
@@ -315,8 +315,8 @@ def test_deep_nesting_comes_back_or_is_refused_and_never_crashes(depth, start, e
 
 
 def test_deep_ids_are_refused():
-    ids = codec.encode_symbols(
-        codec.KEY["jobs"] + codec.OBJECT + ("a" + codec.END + codec.OBJECT) * 100_000
+    ids = vocab.encode_symbols(
+        alphabet.KEY["jobs"] + alphabet.OBJECT + ("a" + alphabet.END + alphabet.OBJECT) * 100_000
     )
     for call, tokens in (tct.decode, ids + tct.encode(json.dumps(SMALL))), (tct.decode_prefix, ids):
         with pytest.raises(DecodeError, match="nested deeper than 256 levels"):
@@ -389,7 +389,7 @@ def named(item, names=st.from_regex(r"[_a-zA-Z][a-zA-Z0-9_-]{0,5}", fullmatch=Tr
 TEXT = (
     st.text(max_size=10)
     | st.text("\0\n \ue000\ue004\uf000${}é😀", max_size=4)
-    | st.sampled_from([*codec.KEYS, *codec.CONSTANTS, *FORGERIES, "3.10"])
+    | st.sampled_from([*alphabet.KEYS, *alphabet.CONSTANTS, *FORGERIES, "3.10"])
 )
 NUMBER = (
     st.integers()
@@ -558,7 +558,7 @@ def check_any(ids):
 def test_random_ids_decode_or_raise_decode_error():
     rng, last = (
         random.Random(1),
-        [i for i, token in enumerate(codec.vocab().bytes) if token.endswith(codec.EOD.encode())],
+        [i for i, token in enumerate(vocab.vocab().bytes) if token.endswith(alphabet.EOD.encode())],
     )
     for _ in range(20_000):
         ids = rng.choices(range(8191), k=rng.randrange(50)) + [rng.choice(last)] * rng.randrange(2)
@@ -660,7 +660,7 @@ def test_the_beginnings_of_200_workflows_are_json_and_grow():
     ],
 )
 def test_an_unfinished_value_ends_where_the_tokens_do(notation, text, fields):
-    ids = codec.encode_symbols(symbols(notation))
+    ids = vocab.encode_symbols(symbols(notation))
     assert tct.decode_prefix(ids) == (text, fields, False)
     if notation.endswith("\U000e0fff"):  # four tokens: three of them are no character yet
         assert tct.decode_prefix(ids[:-1])[0] == '{"name":"a"}'
@@ -689,7 +689,7 @@ def test_an_unfinished_value_ends_where_the_tokens_do(notation, text, fields):
 )
 def test_what_no_encoder_writes_is_refused(notation):
     with pytest.raises(DecodeError):
-        tct.decode(codec.encode_symbols(symbols(notation)) + tct.encode(json.dumps(SMALL)))
+        tct.decode(vocab.encode_symbols(symbols(notation)) + tct.encode(json.dumps(SMALL)))
 
 
 def test_decode_stops_where_the_workflow_is_complete():
@@ -786,7 +786,7 @@ def test_the_command_refuses_what_is_no_workflow_in_one_line(tmp_path, name, con
 
 def test_a_decode_error_names_the_token():
     tokens = tct.encode('{"on":"push","jobs":{"t":{"runs-on":"x"}}}')
-    key = codec.encode_symbols(codec.KEY["jobs"])
+    key = vocab.encode_symbols(alphabet.KEY["jobs"])
     for at in range(len(tokens)):
         with pytest.raises(
             tct.DecodeError, match=f"token ({at}|{at + 1}): "

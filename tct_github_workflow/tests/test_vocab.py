@@ -15,8 +15,8 @@ from tct_github_workflow import codec, train_vocab
 
 def test_8191_distinct_tokens_never_cut_a_symbol_nor_hold_two_stretches_of_text_and_end_with_the_end():
     table, symbols, symbol = (
-        codec.vocab().bytes,
-        {s.encode() for s in codec.SYMBOLS},
+        vocab.vocab().bytes,
+        {s.encode() for s in alphabet.SYMBOLS},
         re.compile(b"\xee[\x80-\xbf]{2}"),
     )
     assert len(table) == len(set(table)) == 8191 == tct.pad_token() == tct.vocab_size() - 1 and all(
@@ -24,14 +24,14 @@ def test_8191_distinct_tokens_never_cut_a_symbol_nor_hold_two_stretches_of_text_
     )
     for token in table:
         assert set(symbol.findall(token)) <= symbols and b"\xee" not in symbol.sub(b"", token)
-        assert sum(map(bool, symbol.split(token.replace(codec.ESC.encode(), b"x")))) <= 1
-        assert codec.EOD.encode() not in token[:-3]
+        assert sum(map(bool, symbol.split(token.replace(alphabet.ESC.encode(), b"x")))) <= 1
+        assert alphabet.EOD.encode() not in token[:-3]
     with pytest.raises(tct.DecodeError, match="token 2: 8191 is the pad token"):
         tct.decode([1, 2, tct.pad_token()])
 
 
 def test_pieces_and_ids_lose_nothing_of_any_string():
-    rng, table = random.Random(0), codec.vocab().bytes
+    rng, table = random.Random(0), vocab.vocab().bytes
     text = [
         "a",
         " ",
@@ -45,28 +45,28 @@ def test_pieces_and_ids_lose_nothing_of_any_string():
         "\x85",
         "\u2028",
         "\U0010ffff",
-        codec.ESC + "\uf001",
+        alphabet.ESC + "\uf001",
         "steps",
         "   ",
     ]
     for _ in range(4000):
         string = "".join(
-            rng.choice(codec.SYMBOLS if rng.random() < 0.4 else text)
+            rng.choice(alphabet.SYMBOLS if rng.random() < 0.4 else text)
             for _ in range(rng.randrange(30))
         )
-        assert "".join(codec._split(string)) == string and all(codec._split(string))
-        assert b"".join(table[i] for i in codec.encode_symbols(string)) == string.encode()
+        assert "".join(vocab.split_pieces(string)) == string and all(vocab.split_pieces(string))
+        assert b"".join(table[i] for i in vocab.encode_symbols(string)) == string.encode()
 
 
 def test_the_hash_is_that_of_the_vocabulary_and_the_schema(tmp_path, monkeypatch):
-    before, text = tct.tokenizer_hash(), codec.VOCAB_FILE.read_bytes()
+    before, text = tct.tokenizer_hash(), vocab.VOCAB_FILE.read_bytes()
     assert (
         re.fullmatch("[0-9a-f]{64}", before)
         and re.fullmatch("[0-9a-f]{64}", tct.schema_hash())
         and before != tct.schema_hash()
     )
     assert (
-        json.loads(codec.VOCAB_FILE.with_suffix(".json").read_text())["schema_sha256"]
+        json.loads(vocab.VOCAB_FILE.with_suffix(".json").read_text())["schema_sha256"]
         == tct.schema_hash()
     )
     monkeypatch.setattr(codec, "VOCAB_FILE", tmp_path / "v")
@@ -77,7 +77,7 @@ def test_the_hash_is_that_of_the_vocabulary_and_the_schema(tmp_path, monkeypatch
     ):
         (tmp_path / "v").write_bytes(content)
         monkeypatch.setattr(codec, "schema_hash", lambda: schema)
-        assert (codec.tokenizer_hash.__wrapped__() == before) is equal
+        assert (vocab.tokenizer_hash.__wrapped__() == before) is equal
 
 
 # --- train_vocab ------------------------------------------------------------------------------------------------------------------
@@ -134,10 +134,10 @@ def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeyp
     shipped = tct.encode(texts[0])
     with monkeypatch.context() as patch:
         patch.setattr(codec, "VOCAB_FILE", tmp_path / "a.tiktoken")
-        codec.vocab.cache_clear(), codec._piece_ids.cache_clear()
+        vocab.vocab.cache_clear(), codec._piece_ids.cache_clear()
         sequences = [tct.encode(text) for text in texts]
         back = [json.loads(tct.decode(ids)[0]) for ids in sequences]
-    codec.vocab.cache_clear(), codec._piece_ids.cache_clear()
+    vocab.vocab.cache_clear(), codec._piece_ids.cache_clear()
     assert (
         back == list(map(json.loads, texts))
         and len(sequences[0]) < len(shipped)

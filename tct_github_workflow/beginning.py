@@ -32,20 +32,20 @@ def read_start(text):
         )
     problem = None
     for core, texts in readings(text):
-        matcher, ids = tct.Matcher(), codec.encode_symbols(core)
+        matcher, ids = tct.Matcher(), vocab.encode_symbols(core)
         n = next((n for n, id in enumerate(ids) if not matcher.accept_token(id)), len(ids))
         forks = [(t, matcher.fork()) for t in texts if n == len(ids)]
         texts = [
             t
             for t, fork in forks
-            if all(fork.accept_token(id) for c in t for id in codec.encode_symbols(c))
+            if all(fork.accept_token(id) for c in t for id in vocab.encode_symbols(c))
         ]
         if texts:
             if len(texts) == 1:
                 core, texts = core + texts[0], [""]
             # only the last piece can be split otherwise once more text follows: it is given as text, the rest as ids
-            *pieces, last = codec._split(core) or [""]
-            return codec.encode_symbols("".join(pieces)), [
+            *pieces, last = vocab.split_pieces(core) or [""]
+            return vocab.encode_symbols("".join(pieces)), [
                 (last + t).encode() for t in texts if last + t
             ]
         problem = (
@@ -98,34 +98,34 @@ def readings(text):
                 event, yaml.CollectionEndEvent
             ) and event.start_mark.index < event.end_mark.index <= len(text):
                 ends, at = ends + 1, max(at, event.end_mark.index)
-        last, before, workflow = events[-1], events[-2], codec._escape(workflow)
-        whole = codec.linearise(workflow)[:-1]
-        core = whole.rstrip(codec.CLOSE)
+        last, before, workflow = events[-1], events[-2], linear.escape(workflow)
+        whole = linear.linearise(workflow)[:-1]
+        core = whole.rstrip(alphabet.CLOSE)
         key, leaf = None, workflow
         while isinstance(leaf, (dict, list)) and leaf:
             key, leaf = list(leaf.items())[-1] if isinstance(leaf, dict) else (None, leaf[-1])
         rest = text[max(at, last.end_mark.index) :]
         is_scalar = isinstance(last, yaml.ScalarEvent) and not ends
-        more = [s for s in codec.SYMBOLS if s not in (codec.CLOSE, codec.EOD, codec.END)] + list(
+        more = [s for s in alphabet.SYMBOLS if s not in (alphabet.CLOSE, alphabet.EOD, alphabet.END)] + list(
             map(chr, range(32, 127))
         )
-        core += codec.CLOSE * min(ends, len(whole) - len(core))
+        core += alphabet.CLOSE * min(ends, len(whole) - len(core))
         texts = [""]
         if rest.lstrip()[:1] == ",":
             texts = more
         elif (
             is_scalar and leaf is None and last.value == ""
         ):  # a key without its value, or a dash without its item
-            core = core.removesuffix(codec.NULL)
+            core = core.removesuffix(alphabet.NULL)
             if (
                 key is not None
                 and not text[before.end_mark.index :].strip()
                 and (before.end_mark.index > len(text) if before.style else text[-1:] != "\n")
             ):  # inside a key
-                name = codec.KEY.get(key) or key + codec.END
+                name = alphabet.KEY.get(key) or key + alphabet.END
                 core, texts = (
                     core.removesuffix(name),
-                    [key] + [symbol for name, symbol in codec.KEY.items() if name.startswith(key)],
+                    [key] + [symbol for name, symbol in alphabet.KEY.items() if name.startswith(key)],
                 )
             elif key is None:
                 texts = more
@@ -141,21 +141,21 @@ def readings(text):
                 and (text[-1] != "\n" or not last.value)
             )
         ):  # inside a string, number or constant
-            core = core.removesuffix(codec.linearise({"": leaf})[1:-1])
-            said = codec._escape(last.value) + (rest if not last.style else "")
+            core = core.removesuffix(linear.linearise({"": leaf})[1:-1])
+            said = linear.escape(last.value) + (rest if not last.style else "")
             names = (
-                codec.CONSTANT
+                alphabet.CONSTANT
                 if last.style
                 else {
-                    **codec.CONSTANT,
-                    "true": codec.TRUE,
-                    "false": codec.FALSE,
-                    "null": codec.NULL,
+                    **alphabet.CONSTANT,
+                    "true": alphabet.TRUE,
+                    "false": alphabet.FALSE,
+                    "null": alphabet.NULL,
                 }
             )
             texts = [said] + [symbol for name, symbol in names.items() if name.startswith(said)]
             if not last.style and re.fullmatch(r"-?\d*\.?\d*", said):
-                texts.append(codec.NUMBER + said)
+                texts.append(alphabet.NUMBER + said)
         n_read += 1
         yield core, texts
     if not n_read:

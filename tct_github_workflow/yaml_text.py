@@ -67,8 +67,13 @@ def _short(text):
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def _fail(mark, message):
-    raise EncodeError(f"line {mark.line + 1}, column {mark.column + 1}: {message}")
+def _error(where, problem):
+    """EncodeError, counted by the problem without what stands in parentheses after it."""
+    return EncodeError(problem, where, kind="YAML: " + problem.split(" (")[0])
+
+
+def _fail(mark, problem):
+    raise _error(f"line {mark.line + 1}, column {mark.column + 1}", problem)
 
 
 def yaml_to_json(source):
@@ -84,8 +89,8 @@ def yaml_to_json(source):
             source = source.decode(encoding)
         except UnicodeDecodeError as e:
             line = source.count(b"\n", 0, e.start) + 1
-            raise EncodeError(
-                f"line {line}, byte offset {e.start}: this is not {encoding} ({e.reason})"
+            raise _error(
+                f"line {line}, byte offset {e.start}", f"this is not {encoding} ({e.reason})"
             ) from None
     if len(source) > max_source:
         raise EncodeError(f"YAML of size {len(source):,}; the limit is {max_source:,} characters")
@@ -111,9 +116,7 @@ def yaml_to_json(source):
             raise EncodeError(f"a character out of range: {e}") from None
         lines = source[: bad.start()].split("\n")
         where = f"line {len(lines)}, column {len(lines[-1]) + 1}"
-        raise EncodeError(
-            f"{where}: character U+{ord(bad[0]):04X} is not allowed in YAML"
-        ) from None
+        raise _error(where, f"character U+{ord(bad[0]):04X} is not allowed in YAML") from None
 
 
 def _json_pieces(loader):
@@ -217,7 +220,7 @@ def _json_pieces(loader):
             out.append(sep + item)
             key_next, sep = keys is not None, ","
     if not out:
-        raise EncodeError("line 1, column 1: there is no YAML document, only comments or nothing")
+        raise _error("line 1, column 1", "there is no YAML document, only comments or nothing")
     return out
 
 

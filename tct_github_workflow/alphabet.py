@@ -1,0 +1,31 @@
+"""The alphabet of linearised workflows: one character for each name, constant and bracket of the schema.
+
+    KEY["steps"]  ->  "\ue046"      CONSTANT["push"]  ->  "\ue0a9"      OBJECT  ->  "\ue001"
+
+Symbols are characters of Unicode's private-use area, from U+E000 on. Openers (OBJECT to the last key)
+start a value or a field; closers (END to the last constant) end one. ESC marks a private-use character
+of the document itself: U+E000+k is written as ESC U+F000+k, so the byte 0xEE, which leads U+E000 to
+U+EFFF in UTF-8, belongs to symbols alone and no text can forge one.
+"""
+
+from .schema import names
+
+KEYS, CONSTANTS = names()
+
+# --- openers
+ESC, OBJECT, ARRAY, NUMBER = map(chr, range(0xE000, 0xE004))
+KEY = {name: chr(0xE004 + i) for i, name in enumerate(KEYS)}  # {"steps": ...}
+
+# --- closers: END ends a text or number, CLOSE an object or array, EOD the document
+FIRST_CLOSER = 0xE004 + len(KEYS)
+END, CLOSE, EOD, TRUE, FALSE, NULL = map(chr, range(FIRST_CLOSER, FIRST_CLOSER + 6))
+CONSTANT = {name: chr(FIRST_CLOSER + 6 + i) for i, name in enumerate(CONSTANTS)}
+LAST = chr(FIRST_CLOSER + 5 + len(CONSTANTS))
+
+KEY_NAME = {symbol: name for name, symbol in KEY.items()}
+LITERAL = {symbol: name for name, symbol in CONSTANT.items()}  # symbol -> the value it stands for
+LITERAL |= {TRUE: True, FALSE: False, NULL: None}
+SYMBOLS = [chr(c) for c in range(ord(ESC), ord(LAST) + 1)]
+
+# the bytes that UTF-8 text can hold; 0xEE leads private-use characters only
+TEXT_BYTES = [b for b in range(256) if b not in (0xC0, 0xC1, 0xEE) and b < 0xF5]

@@ -1,0 +1,264 @@
+"""The linear form: a workflow <-> one string of the alphabet's symbols and plain text.
+
+A document becomes ONE string in which each schema key, each constant and each bracket is a single
+symbol and all else is the text itself, ended by END where it ends. With <name> for the symbol of a
+key or constant, { [ for OBJECT and ARRAY, } for CLOSE, # for NUMBER and . for END,
+
+    {"on": "push", "jobs": {"t": {"runs-on": "x", "timeout-minutes": 7}}}
+
+is
+
+    <on><push><jobs>{t.{<runs-on>x.<timeout-minutes>#7.}}<EOD>
+
+The kind of everything follows from its place, so nothing is quoted, escaped or separated (but for
+private-use characters in the text, see escape()), and each document has exactly one such string.
+"""
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from .alphabet import (
+    ARRAY,
+    CLOSE,
+    CONSTANT,
+    END,
+    EOD,
+    ESC,
+    FALSE,
+    KEY,
+    KEY_NAME,
+    LAST,
+    LITERAL,
+    NULL,
+    NUMBER,
+    OBJECT,
+    TRUE,
+)
+from .errors import DecodeError
+from .json_text import MAX_DEPTH, MAX_DIGITS, too_many_digits
+
+# Exponents stay below 300: else a model's 3 could continue to 3e-400, which is 0
+NUMBER_RE = re.compile(
+    r"-?(?:0|[1-9][0-9]{0,%d})|-?(?:0|[1-9][0-9]{0,16})\.[0-9]+|-?[1-9](?:\.[0-9]+)?e-[12]?[0-9]{2}"
+    % (MAX_DIGITS - 1)
+)
+PRIVATE = re.compile("[\ue000-\uefff]")
+ESCAPED = re.compile(f"{ESC}(.?)", re.S)
+TEXT_THEN_SYMBOL = re.compile(f"([^{OBJECT}-{LAST}]*)([{OBJECT}-{LAST}])", re.S)
+ESCAPE_SHIFT = 0x1000  # U+E000+k is written as ESC U+F000+k
+
+
+def escape(value):
+    """The same value with ESC U+F000+k for every private-use U+E000+k in its strings and keys."""
+    if isinstance(value, str):
+        return PRIVATE.sub(lambda match: ESC + chr(ord(match[0]) + ESCAPE_SHIFT), value)
+    if isinstance(value, dict):
+        return {escape(key): escape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escape(item) for item in value]
+    return value
+
+
+def unescape(text):
+    """The text that escape() made this of. Raises DecodeError for an ESC without its character."""
+
+    def original(match):
+        if not "\uf000" <= match[1] <= "\uffff":
+            raise DecodeError("an escape without its character")
+        return chr(ord(match[1]) - ESCAPE_SHIFT)
+
+    return ESCAPED.sub(original, text) if ESC in text else text
+
+
+def number_text(value):
+    """An int or float as the text that stands between NUMBER and END."""
+    if isinstance(value, int):
+        if abs(value) >= 10**MAX_DIGITS:
+            raise too_many_digits()
+        return str(value)
+    if abs(value) >= 1e16:
+        return str(int(value))  # the same number, without an exponent
+    text = repr(value)
+    return format(Decimal(text), "f") if "e-3" in text else text
+
+
+def number_value(text):
+    """The int or float that a text which NUMBER_RE matches stands for."""
+    return float(text) if "." in text or "e" in text else int(text)
+
+
+def linearise(workflow):
+    """The one string that stands for a workflow (a dict whose texts went through escape())."""
+    out = []
+    add, key_get, constant_get = out.append, KEY.get, CONSTANT.get
+
+    def value(v):
+        kind = type(v)
+        if kind is str:
+            add(constant_get(v) or v + END)
+        elif kind is dict:
+            add(OBJECT)
+            fields(v)
+            add(CLOSE)
+        elif kind is list:
+            add(ARRAY)
+            for item in v:
+                value(item)
+            add(CLOSE)
+        elif kind is bool:
+            add(TRUE if v else FALSE)
+        elif v is None:
+            add(NULL)
+        else:
+            add(NUMBER + number_text(v) + END)
+
+    def fields(obj):
+        for k, v in obj.items():
+            add(key_get(k) or k + END)
+            if type(v) is str:  # most fields: without a call
+                add(constant_get(v) or v + END)
+            else:
+                value(v)
+
+    fields(workflow)
+    add(EOD)
+    return "".join(out)
+
+
+@dataclass
+class Container:
+    """An object or array that is still open."""
+
+    value: dict | list
+    key: str | None = None  # of an object: the key that waits for its value
+
+    def wants_key(self):
+        return self.key is None and type(self.value) is dict
+
+    def add(self, value):
+        if type(self.value) is dict:
+            self.value[self.key] = value
+            self.key = None
+        else:
+            self.value.append(value)
+
+
+@dataclass
+class Parse:
+    """A linearised string, read as far as it goes: it may end anywhere."""
+
+    workflow: dict = field(default_factory=dict)  # all values that are finished, open containers too
+    containers: list = field(default_factory=list)  # the open ones, innermost last
+    in_number: bool = False  # was NUMBER the last symbol
+    complete: bool = False  # was EOD read
+    n_values: int = 0  # how many values are finished
+    n_read: int = 0  # characters read
+    rest: str = ""  # after EOD: the surplus; else the unfinished text, with NUMBER if it is one's
+
+    def __post_init__(self):
+        self.containers.append(Container(self.workflow))
+
+    def read(self, string):
+        """Raises DecodeError, n_read telling where, if the string is no beginning of a document."""
+        for text, symbol in TEXT_THEN_SYMBOL.findall(string):
+            self.n_read += len(text) + 1
+            if symbol != END:
+                self.check_text_has_ended(text)
+            if self.containers[-1].wants_key():
+                self.take_in_key_place(text, symbol)
+            else:
+                self.take_in_value_place(text, symbol)
+            if self.complete:
+                break
+        self.rest = (NUMBER if self.in_number else "") + string[self.n_read :]
+
+    def check_text_has_ended(self, text):
+        if text:
+            raise DecodeError(f"text {text[:40]!r} is not ended before the next field")
+        if self.in_number:
+            raise DecodeError("a number without digits")
+
+    def take_in_key_place(self, text, symbol):
+        """A key, spelled or by its symbol, or the end of an object or the document."""
+        if symbol == END:
+            key = unescape(text)
+            if key in KEY:
+                raise DecodeError(f"key {key!r} has a symbol of its own")
+            self.take_key(key)
+        elif symbol in KEY_NAME:
+            self.take_key(KEY_NAME[symbol])
+        elif symbol == CLOSE and len(self.containers) > 1:
+            self.close()
+        elif symbol == EOD and len(self.containers) == 1:
+            self.complete = True
+        else:
+            raise DecodeError("a value or closing bracket where a key must stand")
+
+    def take_key(self, key):
+        container = self.containers[-1]
+        if key in container.value:
+            raise DecodeError(f"duplicate key {key!r}")
+        container.key = key
+
+    def take_in_value_place(self, text, symbol):
+        """A value or the beginning of one, or the end of an array."""
+        if symbol == END:
+            self.take_value(self.finished_number(text) if self.in_number else finished_text(text))
+        elif symbol in LITERAL:
+            self.take_value(LITERAL[symbol])
+        elif symbol == NUMBER:
+            self.in_number = True
+        elif symbol == OBJECT:
+            self.open({})
+        elif symbol == ARRAY:
+            self.open([])
+        elif symbol == CLOSE and type(self.containers[-1].value) is list:
+            self.close()
+        else:
+            raise DecodeError("a key or closing bracket where a value must stand")
+
+    def take_value(self, value):
+        self.containers[-1].add(value)
+        self.n_values += 1
+
+    def finished_number(self, text):
+        if not NUMBER_RE.fullmatch(text):
+            raise DecodeError(f"{text[:40]!r} is not a number")
+        self.in_number = False
+        return number_value(text)
+
+    def open(self, value):
+        if len(self.containers) >= MAX_DEPTH:
+            raise DecodeError(f"nested deeper than {MAX_DEPTH} levels")
+        self.containers[-1].add(value)
+        self.containers.append(Container(value))
+
+    def close(self):
+        self.containers.pop()
+        self.n_values += 1
+
+    def add_unfinished(self):
+        """Takes the text or number at the end for a value, as if it ended here; but not a key."""
+        if self.complete or not self.rest or self.containers[-1].wants_key():
+            return
+        if self.in_number:
+            digits = NUMBER_RE.match(self.rest, 1)
+            if digits:
+                self.containers[-1].add(number_value(digits[0]))
+        else:
+            self.containers[-1].add(unescape(self.rest.removesuffix(ESC)))
+
+
+def finished_text(text):
+    value = unescape(text)
+    if value in CONSTANT:
+        raise DecodeError(f"{value!r} has a symbol of its own")
+    return value
+
+
+def parse(string):
+    """Linearised string -> Parse. Raises DecodeError if it is no beginning of a document."""
+    parsed = Parse()
+    parsed.read(string)
+    return parsed

@@ -1,0 +1,150 @@
+"""The vocabulary: linearised string <-> token ids, by byte-pair merges within pieces.
+
+    <on><push><jobs>{t.{<runs-on>x.}}<EOD>          a linearised string, in the notation of linear.py
+    <on><push>  <jobs>{t.  {<runs-on>x.}}<EOD>      its pieces, as split_pieces() cuts it
+    [570, 1162, ...]                                the ids of each piece, as encode_symbols() joins them
+
+Ordinary byte-level BPE runs over the string (tiktoken does the merging), in pieces of
+`openers* text-up-to-newline closers*`: a token may hold "next step, uses, actions/checkout@v4, end
+of string" at once, but at most one stretch of text.
+"""
+
+import base64
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import tiktoken
+
+from .alphabet import END, KEY, KEYS, LAST, OBJECT, SYMBOLS, TEXT_BYTES
+from .errors import DecodeError
+from .schema import schema_hash
+
+VOCAB_SIZE = 8192
+PAD = VOCAB_SIZE - 1
+VOCAB_FILE = Path(__file__).parent / "vocab.tiktoken"
+
+OPENERS = f"[{OBJECT}-{KEY[KEYS[-1]]}]+"
+TEXT = f"[^{OBJECT}-{LAST}\n]"
+CLOSERS = f"(?:\n|[{END}-{LAST}]+)"
+# never empty: tiktoken panics on an empty piece
+PIECES = f"{OPENERS}{TEXT}*{CLOSERS}?|{TEXT}+{CLOSERS}?|{CLOSERS}"
+split_pieces = re.compile(PIECES).findall
+
+CACHED_PIECES = 1 << 16
+LONGEST_CACHED_PIECE = 256  # characters; longer ones would only fill the memory
+
+
+@dataclass(frozen=True)
+class Vocab:
+    """What vocab() returns. tiktoken counts ranks, also of steps towards tokens that have no id."""
+
+    bytes: list  # of 8191 bytes objects: what each id stands for, symbols in UTF-8
+    encoding: tiktoken.Encoding  # string -> ranks
+    ids: list  # rank -> list of ids
+
+
+def vocab_size():
+    """8192: ids 0 to 8190 and pad_token()."""
+    return VOCAB_SIZE
+
+
+def pad_token():
+    """8191, the one id that no workflow uses."""
+    return PAD
+
+
+@functools.cache
+def tokenizer_hash():
+    """sha256, in hex, of what ids mean: the schema, the format and the vocabulary.
+
+    Data and checkpoints carry it.
+    """
+    meaning = schema_hash().encode() + PIECES.encode() + VOCAB_FILE.read_bytes()
+    return hashlib.sha256(meaning).hexdigest()
+
+
+@functools.cache
+def vocab():
+    """The shipped vocabulary.
+
+    Its file has a line `base64 id...` per merge, most wanted first; ids stand there rather than one
+    id where the merge is only a step towards longer ones and not worth an id of its own (rarely
+    used: it is spelled by those ids).
+    """
+    ranks = {bytes([b]): b for b in range(256)}
+    # tiktoken merges pairs, so symbols, too, have to grow from their bytes
+    for lead in sorted({symbol.encode()[:2] for symbol in SYMBOLS}):
+        ranks[lead] = len(ranks)
+    units = [symbol.encode() for symbol in SYMBOLS] + [bytes([b]) for b in TEXT_BYTES]
+    for unit in units:
+        ranks.setdefault(unit, len(ranks))
+
+    ids = {ranks[unit]: [i] for i, unit in enumerate(units)}
+    token_of_id = dict(enumerate(units))
+    for line in VOCAB_FILE.read_bytes().splitlines():
+        word, *spelled = line.split()
+        token = base64.b64decode(word)
+        spelled = [int(i) for i in spelled]
+        ids[len(ranks)] = spelled
+        ranks[token] = len(ranks)
+        if len(spelled) == 1:
+            token_of_id[spelled[0]] = token
+    assert sorted(token_of_id) == list(range(PAD)), (
+        f"{VOCAB_FILE.name} is damaged: it has no token for some ids below {PAD}"
+    )
+    encoding = tiktoken.Encoding(
+        "tct_github_workflow", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={}
+    )
+    return Vocab(
+        bytes=[token_of_id[i] for i in range(PAD)],
+        encoding=encoding,
+        ids=[ids.get(rank) for rank in range(len(ranks))],
+    )
+
+
+def merge(piece):
+    """The ids of one piece."""
+    shipped = vocab()
+    ids = []
+    for rank in shipped.encoding.encode_ordinary(piece):
+        ids += shipped.ids[rank]
+    return ids
+
+
+# Most pieces (a whole step with its action, a line of a script) come again and again: 70% of them
+# in a first pass over a corpus.
+merge_cached = functools.lru_cache(CACHED_PIECES)(merge)
+
+
+def encode_symbols(string):
+    """A linearised string -> ids."""
+    ids = []
+    for piece in split_pieces(string):
+        ids += merge_cached(piece) if len(piece) < LONGEST_CACHED_PIECE else merge(piece)
+    return ids
+
+
+def clear_caches():
+    """Forgets the vocabulary that was read, so that VOCAB_FILE is read again."""
+    vocab.cache_clear()
+    merge_cached.cache_clear()
+
+
+def token_bytes(tokens):
+    """list of ids -> list of bytes. Raises DecodeError at the first id that is none."""
+    table = vocab().bytes
+    pieces = []
+    for i, token in enumerate(tokens):
+        try:
+            if token < 0:
+                raise IndexError
+            pieces.append(table[token])
+        except (IndexError, TypeError, ValueError):
+            problem = f"{token!r} is not an id of this vocabulary (0 to {PAD - 1})"
+            if token == PAD:
+                problem = f"{token!r} is the pad token"
+            raise DecodeError(problem, token=i) from None
+    return pieces
