@@ -36,15 +36,17 @@ from data.judge import (
     features,
     judge,
     ladder,
-    lint as run_linters,
     make_index,
     originality,
     shares,
 )
+from data.judge import (
+    lint as run_linters,
+)
 from data.report import code, picture, progress, rate, table, write
 from data.sources import read_input
 from sample import fail, generate, load
-from tct_github_workflow import codec
+from tct_github_workflow import alphabet, json_text, linear, vocab
 
 out_dir = "out"  # the run's folder
 data_dir = ""  # what prepare.py wrote; '': the folder that the run was trained on
@@ -128,9 +130,9 @@ def likelihood(model, documents, sizes, batch_tokens=16384):
         if (chosen := (lengths >= a) & (lengths < b)).any()
     }
     symbols = np.array(
-        [b.count(0xEE) for b in codec.vocab().bytes] + [0]
+        [b.count(0xEE) for b in vocab.vocab().bytes] + [0]
     )  # the byte that leads the 3 of a symbol, and nothing else
-    text = np.array([len(b) for b in codec.vocab().bytes] + [0]) > 3 * symbols
+    text = np.array([len(b) for b in vocab.vocab().bytes] + [0]) > 3 * symbols
     by_content = {}
     for name, chosen in (
         ("structure only", ~text),
@@ -169,8 +171,8 @@ def cut(workflows, n):
             # no training document has: encode() merges it with what follows.
             tasks.append(
                 (
-                    codec.encode_symbols(codec.linearise(codec._escape(begun))[:-4]),
-                    [codec.OBJECT.encode()],
+                    vocab.encode_symbols(linear.linearise(linear.escape(begun))[:-4]),
+                    [alphabet.OBJECT.encode()],
                     name,
                     steps[:at],
                     steps[at:],
@@ -182,8 +184,11 @@ def cut(workflows, n):
 def complete(model, tasks, train):
     """Greedy next steps and rests of jobs, beside two baselines learnt from the training workflows: how many are right."""
     opened, closed = (
-        np.array([sum(map(b.count, marks)) for b in codec.vocab().bytes] + [0])
-        for marks in ((codec.OBJECT.encode(), codec.ARRAY.encode()), (codec.CLOSE.encode(),))
+        np.array([sum(map(b.count, marks)) for b in vocab.vocab().bytes] + [0])
+        for marks in (
+            (alphabet.OBJECT.encode(), alphabet.ARRAY.encode()),
+            (alphabet.CLOSE.encode(),),
+        )
     )
     depth = [int((opened - closed)[ids].sum()) for ids, *_ in tasks]
 
@@ -199,7 +204,9 @@ def complete(model, tasks, train):
     for i, tokens, finish, _ in generate(
         model, [task[:2] for task in tasks], max_cut_tokens, 0.0, batch_size=32, until=until
     ):
-        workflow = codec.parse(b"".join(codec.token_bytes(tokens)).decode(errors="ignore"))[0]
+        workflow = linear.parse(
+            b"".join(vocab.token_bytes(tokens)).decode(errors="ignore")
+        ).workflow
         rest = workflow["jobs"][tasks[i][2]]["steps"][len(tasks[i][3]) :]
         guesses["model"][i] = rest[0], rest if finish != "budget" else None
         progress("completing", len(guesses["model"]), len(tasks))
@@ -370,7 +377,7 @@ if __name__ == "__main__":
     train, val = (
         [arrays[split][f][a : a + n] for f, a, n in tables[split]] for split in ("train", "val")
     )  # token ids of each document
-    read = lambda ids: codec.parse(b"".join(codec.token_bytes(ids.tolist())).decode())[0]
+    read = lambda ids: linear.parse(b"".join(vocab.token_bytes(ids.tolist())).decode()).workflow
 
     found = {}  # name: [(ids or None, how it finished, draws refused, judge()'s result)]
     if samples:
@@ -397,7 +404,7 @@ if __name__ == "__main__":
             fail(f"{samples}: there is no workflow in it")
     else:
         results["likelihood"] = likelihood(
-            model, val, [len(codec.dump_json(read(d)).encode()) for d in val]
+            model, val, [len(json_text.dump_json(read(d)).encode()) for d in val]
         )
         for name in ("samples", "unconstrained"):
             rows = {}  # by number, as the order in which they end depends on batch_size
@@ -638,7 +645,9 @@ if __name__ == "__main__":
         results["lint"] = {
             name: {
                 "n": len(workflows),
-                **run_linters([tct.json_to_yaml(codec.dump_json(w)) for w in workflows], progress),
+                **run_linters(
+                    [tct.json_to_yaml(json_text.dump_json(w)) for w in workflows], progress
+                ),
             }
             for name, workflows in groups.items()
         }
@@ -702,7 +711,7 @@ if __name__ == "__main__":
                 [
                     "# The sample most like a training workflow without being a copy, and that workflow\n",
                     *(
-                        f"```yaml\n{tct.json_to_yaml(codec.dump_json(w))}```\n"
+                        f"```yaml\n{tct.json_to_yaml(json_text.dump_json(w))}```\n"
                         for w in (ours[most_alike[1]], read(train[most_alike[2]]))
                     ),
                 ]

@@ -30,9 +30,8 @@ import torch
 import tct_github_workflow as tct
 from config import configure
 from data.packing import STRIDE as _STRIDE  # the underscore keeps it from being a setting
-from data.start import read_start
 from model import GPT, GPTConfig
-from tct_github_workflow import codec
+from tct_github_workflow import alphabet, vocab
 
 out_dir = "out"  # the run's folder
 start = ""  # a workflow to go on with: a file, or YAML or JSON text; '' starts from nothing
@@ -126,7 +125,7 @@ def draw(logits, u, allowed=None, temperature=1.0, top_k=0, top_p=1.0):
 def spells(texts):
     """bool (V,): the tokens that begin with one of these byte strings, or one of them with the token. texts: a tuple."""
     return np.array(
-        [any(t.startswith(b) or b.startswith(t) for t in texts) for b in codec.vocab().bytes]
+        [any(t.startswith(b) or b.startswith(t) for t in texts) for b in vocab.vocab().bytes]
         + [False]
     )
 
@@ -157,11 +156,11 @@ def generate(
     k most likely of the allowed tokens are not the allowed among the k most likely; then every step is masked first.
     """
     closes, block_size, vocab_size = (
-        codec.EOD.encode(),
+        alphabet.EOD.encode(),
         model.config.block_size,
         model.config.vocab_size,
     )
-    token_bytes = codec.vocab().bytes + [b""]  # pad_token() stands for nothing
+    token_bytes = vocab.vocab().bytes + [b""]  # pad_token() stands for nothing
     settings = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     mask_first = constrained and (top_k > 0 or top_p < 1) and temperature > 0
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][0]))
@@ -350,7 +349,7 @@ if __name__ == "__main__":
                 )
                 raise SystemExit(0)
             except tct.EncodeError:
-                prompt = read_start(source)
+                prompt = tct.encode_prefix(source)
         except (OSError, ValueError) as e:
             fail(
                 f"--start: {e}"

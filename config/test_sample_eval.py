@@ -12,13 +12,12 @@ import pytest
 import torch
 
 import tct_github_workflow as tct
-from tct_github_workflow import codec
+from tct_github_workflow import alphabet, json_text, linear, vocab
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 import sample  # noqa: E402
 from data import judge as judging  # noqa: E402
-from data.start import read_start  # noqa: E402
 from eval import complete, cut, likelihood  # noqa: E402
 from model import GPT, GPTConfig, document_nats  # noqa: E402
 
@@ -65,14 +64,14 @@ def run(tmp_path_factory):
         "skipped": {"empty": 4},
     }
     for split, workflows in (("train", TRAIN), ("val", VAL)):
-        ids = [np.array(tct.encode(codec.dump_json(w)), np.uint16) for w in workflows]
+        ids = [np.array(tct.encode(json_text.dump_json(w)), np.uint16) for w in workflows]
         np.concatenate(ids).tofile(folder / f"{split}.bin")
         np.cumsum([0, *map(len, ids)], dtype=np.int64).tofile(folder / f"{split}.idx")
         meta[split] = {
             "documents": len(ids),
             "tokens": sum(map(len, ids)),
             "sha256": "",
-            "bytes": sum(len(codec.dump_json(w)) for w in workflows),
+            "bytes": sum(len(json_text.dump_json(w)) for w in workflows),
         }
     (folder / "meta.json").write_text(json.dumps(meta))
     model = make_model(heeds_context=True)
@@ -135,7 +134,7 @@ def test_a_sample_that_only_the_budget_closed_says_so():
     with torch.no_grad():
         model.lm_head.weight[:] = 0
         model.wte.weight[:] = 1
-        model.lm_head.weight[codec.encode_symbols("a")] = (
+        model.lm_head.weight[vocab.encode_symbols("a")] = (
             1.0  # wants nothing but more of the letter a
         )
     for settings in ({}, {"top_k": 3}):
@@ -145,13 +144,13 @@ def test_a_sample_that_only_the_budget_closed_says_so():
         assert (
             finish == "budget"
             and 30 < len(tokens) <= 40
-            and b"a" * 10 in b"".join(codec.token_bytes(tokens))
+            and b"a" * 10 in b"".join(vocab.token_bytes(tokens))
         )
 
 
 def test_unconstrained_samples_end_where_the_model_ends_them_or_are_cut():
     for tokens, finish in generate(8, max_new_tokens=60, constrained=False).values():
-        closes = [b.endswith(codec.EOD.encode()) for b in codec.token_bytes(tokens)]
+        closes = [b.endswith(alphabet.EOD.encode()) for b in vocab.token_bytes(tokens)]
         assert closes[:-1] == [False] * (len(closes) - 1) and finish == (
             "stop" if closes[-1] else "cut"
         )
@@ -267,18 +266,18 @@ jobs:
     ],
 )
 def test_a_start_goes_on_where_it_stops_and_keeps_what_was_written(text, open_value):
-    prompt = read_start(text)
+    prompt = tct.encode_prefix(text)
     for tokens, _ in generate(3, prompt, max_new_tokens=80).values():
         assert open_value(json.loads(tct.decode(tokens)[0])), tct.decode(tokens)[0]
 
 
 def test_the_tokens_of_a_start_are_those_of_the_whole_as_far_as_they_are_settled():
-    whole = codec.dump_json(workflow())
+    whole = json_text.dump_json(workflow())
     ids = tct.encode(whole)
     for end in range(1, len(whole)):
-        start, texts = read_start(whole[:end])
+        start, texts = tct.encode_prefix(whole[:end])
         assert start == ids[: len(start)]
-        rest = b"".join(codec.token_bytes(ids[len(start) :]))
+        rest = b"".join(vocab.token_bytes(ids[len(start) :]))
         assert not texts or any(rest.startswith(t) for t in texts), whole[:end]
 
 
@@ -288,7 +287,7 @@ def test_the_tokens_of_a_start_are_those_of_the_whole_as_far_as_they_are_settled
 )
 def test_what_no_workflow_begins_with_is_refused_in_one_line(text):
     with pytest.raises(tct.EncodeError) as e:
-        read_start(text)
+        tct.encode_prefix(text)
     assert "\n" not in str(e.value)
 
 
@@ -338,7 +337,7 @@ def test_streaming_shows_the_whole_workflow_once(run, script):
         ("--out_dir=nowhere", "Train a model"),
         ("--max_new_tokens=2", "allow"),
         ("--start=nofile.yml", "no file"),
-        ("--start=" + codec.dump_json(workflow()), "complete"),
+        ("--start=" + json_text.dump_json(workflow()), "complete"),
         ("--top_p=0", "top_p"),
     ],
 )
@@ -355,7 +354,7 @@ def test_a_users_mistake_ends_sample_in_one_line(run, script, flag, says):
 def test_a_uniform_models_bits_per_byte_are_thirteen_per_token():
     model = make_model()
     torch.nn.init.zeros_(model.lm_head.weight)
-    texts = [codec.dump_json(w) for w in TRAIN + VAL]
+    texts = [json_text.dump_json(w) for w in TRAIN + VAL]
     ids = [tct.encode(t) for t in texts]
     result = likelihood(model, ids, [len(t) for t in texts])
     n, n_bytes = sum(map(len, ids)), sum(map(len, texts))
@@ -374,7 +373,7 @@ def test_a_uniform_models_bits_per_byte_are_thirteen_per_token():
 def test_a_documents_likelihood_depends_neither_on_its_batch_nor_on_padding():
     model = make_model(heeds_context=True)
     ids = [
-        tct.encode(codec.dump_json(workflow(i, **{f"j{k}": job() for k in range(1 + 3 * i)})))
+        tct.encode(json_text.dump_json(workflow(i, **{f"j{k}": job() for k in range(1 + 3 * i)})))
         for i in range(6)
     ]
     assert max(map(len, ids)) > 64  # more than a window
@@ -410,16 +409,16 @@ def test_structure_and_string_content_are_told_apart():
     model, what = (
         make_model(),
         {
-            "structure only": codec.KEY["steps"] + codec.ARRAY,
-            "both": codec.KEY["name"] + "CI",
+            "structure only": alphabet.KEY["steps"] + alphabet.ARRAY,
+            "both": alphabet.KEY["name"] + "CI",
             "string content only": "abc",
         },
     )
-    by_content = {name: codec.encode_symbols(text) for name, text in what.items()}
+    by_content = {name: vocab.encode_symbols(text) for name, text in what.items()}
     document = [id for ids in by_content.values() for id in ids]
     found = likelihood(model, [document], [1])["by_content"]
     symbols = {
-        name: [sum(c in codec.SYMBOLS for c in codec.vocab().bytes[id].decode()) for id in ids]
+        name: [sum(c in alphabet.SYMBOLS for c in vocab.vocab().bytes[id].decode()) for id in ids]
         for name, ids in by_content.items()
     }
     assert (
@@ -454,8 +453,8 @@ def test_violations_of_each_kind_are_counted_each_by_its_reason():
     planted = [
         w for i, w in enumerate(INVALID.values()) for _ in range(i + 1)
     ]  # the first once, the second twice, ...
-    judged = [judging.judge(data=codec.dump_json(w).encode()) for w in planted] + [
-        judging.judge(tct.encode(codec.dump_json(W)))
+    judged = [judging.judge(data=json_text.dump_json(w).encode()) for w in planted] + [
+        judging.judge(tct.encode(json_text.dump_json(W)))
     ]
     assert [rungs for rungs, *_ in judged] == [2] * len(planted) + [4]
     rungs, reasons = judging.ladder(judged)
@@ -465,9 +464,9 @@ def test_violations_of_each_kind_are_counted_each_by_its_reason():
 
 
 def test_tokens_that_are_no_workflow_stop_at_the_rung_where_they_break():
-    ids = tct.encode(codec.dump_json(W))
-    broken = codec.encode_symbols(
-        codec.linearise({"on": "push", "jobs": {}})
+    ids = tct.encode(json_text.dump_json(W))
+    broken = vocab.encode_symbols(
+        linear.linearise({"on": "push", "jobs": {}})
     )  # well formed, against the schema
     for tokens, rungs in (
         (ids, 4),
@@ -521,7 +520,7 @@ DEFECTS = {  # file name: (text, rungs climbed)
     ),
     "p.json": (json.dumps(TRAIN[0]), 4),
     "q.json": (json.dumps(TRAIN[1], indent=2), 4),
-    "r.yml": (tct.json_to_yaml(codec.dump_json(TRAIN[1])), 4),
+    "r.yml": (tct.json_to_yaml(json_text.dump_json(TRAIN[1])), 4),
     "s.json": (json.dumps(workflow(55)), 4),
     "t.json": (json.dumps(workflow(55)), 4),
 }
@@ -569,7 +568,7 @@ def test_planted_defects_copies_and_duplicates_come_out_as_planted(run, script, 
     assert "the nearest of 4 of their own" in page  # as there are but 4 real ones
     nearest = (run / "judged_nearest.md").read_text()  # apart, as its second half is somebody's
     assert (
-        sum(tct.json_to_yaml(codec.dump_json(w)) in nearest for w in TRAIN) == 1
+        sum(tct.json_to_yaml(json_text.dump_json(w)) in nearest for w in TRAIN) == 1
         and "```yaml" not in page
         and "make test" not in out + page
     )
@@ -594,14 +593,16 @@ def test_originality_counts_copies_distinct_ones_and_sizes():
         workflow(7, **{f"j{k}": job(name=f"job {k}") for k in range(n)}) for n in (30, 20)
     )
     ours = [TRAIN[0], TRAIN[0], TRAIN[1], part, {**long, "name": "Another"}]
-    ids = [tct.encode(codec.dump_json(w)) for w in [*TRAIN, long]]
+    ids = [tct.encode(json_text.dump_json(w)) for w in [*TRAIN, long]]
     found, (likeness, which, number) = judging.originality(
         ours, ids, judging.make_index(ids), 5, lambda *_: None
     )
     assert [found[k] for k in ("n", "exact", "over_0.8", "distinct")] == [5, 3, 4, 4]
     assert 0.9 < likeness < 1 and (which, number) == (4, len(TRAIN))
     assert (
-        0.5 < judging.nearest(tct.encode(codec.dump_json(part)), judging.make_index(ids))[0] < 0.8
+        0.5
+        < judging.nearest(tct.encode(json_text.dump_json(part)), judging.make_index(ids))[0]
+        < 0.8
     )
     assert found["nearest"] == 1 and 0 < found["self"] <= 1
     assert found["sizes"]["jobs"] == [1, 1, pytest.approx(26), pytest.approx(10.6)] and found[
@@ -662,10 +663,10 @@ def test_a_cut_is_the_beginning_of_the_documents_own_tokens():
     ]
     tasks = cut(workflows, 5)
     assert len(tasks) == 5 and len({(name, len(before)) for *_, name, before, _ in tasks}) > 2
-    documents = [tct.encode(codec.dump_json(w)) for w in workflows]
+    documents = [tct.encode(json_text.dump_json(w)) for w in workflows]
     for ids, texts, name, before, rest in tasks:
         document = next(d for d in documents if d[: len(ids)] == ids)
-        assert texts == [codec.OBJECT.encode()] and codec.token_bytes(document[len(ids) :])[
+        assert texts == [alphabet.OBJECT.encode()] and vocab.token_bytes(document[len(ids) :])[
             0
         ].startswith(texts[0])
         assert before + rest == steps and before and rest
@@ -699,8 +700,8 @@ def test_a_model_that_knows_the_answers_is_told_that_it_does(monkeypatch):
 
     def knows(model, prompts, *_, until, **__):
         for i, (ids, _) in enumerate(prompts):
-            more = codec.encode_symbols(
-                codec.linearise({"x": answers[i]})[3:-1]
+            more = vocab.encode_symbols(
+                linear.linearise({"x": answers[i]})[3:-1]
             )  # the steps and the end of their list
             assert [until(i, token) for token in more] == [False] * (len(more) - 1) + [True]
             yield i, ids + more, "budget" if i == 4 else "until", 0
@@ -733,7 +734,7 @@ def test_evaluating_a_run_writes_a_page_and_comparing_runs_reads_it(run, script)
     result = json.loads(out.splitlines()[-1])
     assert result == json.loads((run / "results.json").read_text())
     assert result["samples"]["rungs"][2] == 2 and result["likelihood"]["documents"] == len(VAL)
-    assert result["likelihood"]["bytes"] == sum(len(codec.dump_json(w).encode()) for w in VAL)
+    assert result["likelihood"]["bytes"] == sum(len(json_text.dump_json(w).encode()) for w in VAL)
     page = (run / "results.md").read_text()
     assert all(
         title in page
@@ -851,10 +852,10 @@ def test_a_linters_verdict_is_its_exit_code(linters, monkeypatch):
 
 def test_ends_and_linters_are_reported_for_samples_of_others(run, script, tmp_path, linters):
     fits = [
-        tct.encode(codec.dump_json({**workflow(), "name": name}))
+        tct.encode(json_text.dump_json({**workflow(), "name": name}))
         for name in ("bad", "odd", "odd 2")
     ]
-    broken = codec.encode_symbols(codec.linearise({"on": "push", "jobs": {}}))
+    broken = vocab.encode_symbols(linear.linearise({"on": "push", "jobs": {}}))
     rows = [*zip(fits, ("stop", "budget", "stop")), (broken, "stop"), (fits[0][:-1], "cut")]
     (tmp_path / "s.jsonl").write_text(
         "".join(json.dumps({"tokens": tokens, "finish": finish}) + "\n" for tokens, finish in rows)

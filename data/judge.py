@@ -20,7 +20,7 @@ import numpy as np
 
 import tct_github_workflow as tct
 from prepare import in_general
-from tct_github_workflow import codec
+from tct_github_workflow import json_text, linear, vocab
 from tct_github_workflow.schema import validator, why_invalid
 
 RUNGS = ("decodes", "is JSON", "fits the schema", "sound references")
@@ -85,14 +85,15 @@ def judge(tokens=None, data=None):
             text = tct.yaml_to_json(data)  # JSON is YAML
             workflow = json.loads(text)
         else:
-            workflow, complete, _, rest, _ = codec.parse(
-                b"".join(codec.token_bytes(tokens)).decode()
-            )
-            if rest or not complete:
-                raise tct.DecodeError("goes on behind its end" if complete else "not complete")
+            parsed = linear.parse(b"".join(vocab.token_bytes(tokens)).decode())
+            workflow = parsed.workflow
+            if not parsed.complete:
+                raise tct.DecodeError("not complete")
+            if parsed.rest:
+                raise tct.DecodeError("goes on behind its end")
         rungs = 2
         if not validator.is_valid(workflow):
-            raise tct.EncodeError(why_invalid(workflow))
+            raise why_invalid(workflow)
         if data is not None:
             tct.encode(text)
     except UnicodeDecodeError as e:
@@ -192,7 +193,7 @@ def wilson(k, n):
 
 def shingles(ids):
     """The distinct runs of 3 tokens (some 22 bytes of text), each packed into an integer."""
-    ids = np.pad(np.asarray(ids, np.int64), (0, max(0, 3 - len(ids))), constant_values=codec.PAD)
+    ids = np.pad(np.asarray(ids, np.int64), (0, max(0, 3 - len(ids))), constant_values=vocab.PAD)
     return np.unique((ids[:-2] << 13 | ids[1:-1]) << 13 | ids[2:])
 
 
@@ -224,7 +225,7 @@ def originality(workflows, train, index, few, progress):
     """
     known, ids, near = {np.asarray(d, np.uint16).tobytes() for d in train}, [], []
     for workflow in workflows:
-        ids.append(tct.encode(codec.dump_json(workflow)))
+        ids.append(tct.encode(json_text.dump_json(workflow)))
         near.append(nearest(ids[-1], index))
         progress("likeness", len(ids), len(workflows))
     copy = [np.array(d, np.uint16).tobytes() in known for d in ids]

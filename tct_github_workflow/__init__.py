@@ -1,19 +1,12 @@
 """Type-constrained tokens for GitHub Actions workflows: 8192 ids whose borders follow the schema, not JSON's punctuation."""
 
-from .codec import (
-    decode,
-    decode_prefix,
-    encode,
-    encode_batch,
-    extract_window,
-    pad_token,
-    tokenizer_hash,
-    vocab_size,
-)
+from .beginning import encode_prefix
+from .codec import decode, decode_prefix, encode, extract_window
 from .errors import DecodeError, EncodeError
 from .matcher import Matcher
 from .schema import schema_hash
-from .yaml_io import json_to_yaml, yaml_to_json
+from .vocab import pad_token, tokenizer_hash, vocab_size
+from .yaml_text import json_to_yaml, yaml_to_json
 
 __all__ = [
     "DecodeError",
@@ -22,7 +15,7 @@ __all__ = [
     "decode",
     "decode_prefix",
     "encode",
-    "encode_batch",
+    "encode_prefix",
     "extract_window",
     "json_to_yaml",
     "pad_token",

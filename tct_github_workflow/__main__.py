@@ -15,9 +15,9 @@ import signal
 import sys
 import textwrap
 
-from . import codec
+from . import alphabet, codec, json_text, linear, vocab
 from .errors import EncodeError
-from .yaml_io import yaml_to_json
+from .yaml_text import yaml_to_json
 
 sys.stdout.reconfigure(encoding="utf-8")
 if sys.argv[1:] in (["-h"], ["--help"]):

@@ -8,8 +8,8 @@ has the same one) is that what follows never needs to look at the rest of the sc
 
 from dataclasses import dataclass
 
+from .alphabet import CONSTANT
 from .automaton import ANY, Dfa, both
-from .codec import CONSTANT
 
 KINDS = ("null", "true", "false", "number", "string", "array", "object")
 EMPTY = frozenset()

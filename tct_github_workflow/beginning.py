@@ -1,6 +1,6 @@
 """The beginning of a workflow, as somebody typed it, as tokens to go on from: sample.py's --start.
 
-    read_start('on: pu')  ->  ([], [b'<on>pu', b'<on><push>', b'<on><pull_request>', ...])    <...> standing for a symbol
+    encode_prefix('on: pu')  ->  ([], [b'<on>pu', b'<on><push>', b'<on><pull_request>', ...])    <...> standing for a symbol
 
 What is open at the end of the text stays open, and where its last string, key or number could still become something else (a constant
 or key of the schema, which is one symbol) all ways are kept. The text is read by PyYAML, JSON being YAML, after what is cut off in
@@ -12,11 +12,14 @@ import re
 
 import yaml
 
-import tct_github_workflow as tct
-from tct_github_workflow import codec
+from . import alphabet, linear, vocab
+from .codec import decode_prefix
+from .errors import EncodeError
+from .matcher import Matcher
+from .yaml_text import yaml_to_json
 
 
-def read_start(text):
+def encode_prefix(text):
     """(ids, texts) to begin with, as generate() takes them, for a workflow's beginning. Raises EncodeError where it is none."""
     if (
         text.lstrip()[:1] == "{"
@@ -32,7 +35,7 @@ def read_start(text):
         )
     problem = None
     for core, texts in readings(text):
-        matcher, ids = tct.Matcher(), vocab.encode_symbols(core)
+        matcher, ids = Matcher(), vocab.encode_symbols(core)
         n = next((n for n, id in enumerate(ids) if not matcher.accept_token(id)), len(ids))
         forks = [(t, matcher.fork()) for t in texts if n == len(ids)]
         texts = [
@@ -50,9 +53,9 @@ def read_start(text):
             ]
         problem = (
             problem
-            or f"no valid workflow begins like this; the schema allows nothing of what follows ...{tct.decode_prefix(ids[:n])[0][-60:]}"
+            or f"no valid workflow begins like this; the schema allows nothing of what follows ...{decode_prefix(ids[:n])[0][-60:]}"
         )
-    raise tct.EncodeError(problem)
+    raise EncodeError(problem)
 
 
 def readings(text):
@@ -79,13 +82,13 @@ def readings(text):
         for quote in ("", '"', "'")
     ):
         try:  # JSON is YAML, so one reader serves: what is cut is made whole by quotes, a colon and brackets
-            workflow = json.loads(tct.yaml_to_json(text + repair))
+            workflow = json.loads(yaml_to_json(text + repair))
             events = list(yaml.parse(text + repair, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
         except (ValueError, yaml.YAMLError) as e:
             failure = failure or e
             continue
         if not isinstance(workflow, dict):
-            failure = failure or tct.EncodeError(
+            failure = failure or EncodeError(
                 "a workflow is a mapping, with keys such as on and jobs"
             )
             continue
@@ -106,9 +109,9 @@ def readings(text):
             key, leaf = list(leaf.items())[-1] if isinstance(leaf, dict) else (None, leaf[-1])
         rest = text[max(at, last.end_mark.index) :]
         is_scalar = isinstance(last, yaml.ScalarEvent) and not ends
-        more = [s for s in alphabet.SYMBOLS if s not in (alphabet.CLOSE, alphabet.EOD, alphabet.END)] + list(
-            map(chr, range(32, 127))
-        )
+        more = [
+            s for s in alphabet.SYMBOLS if s not in (alphabet.CLOSE, alphabet.EOD, alphabet.END)
+        ] + list(map(chr, range(32, 127)))
         core += alphabet.CLOSE * min(ends, len(whole) - len(core))
         texts = [""]
         if rest.lstrip()[:1] == ",":
@@ -125,7 +128,8 @@ def readings(text):
                 name = alphabet.KEY.get(key) or key + alphabet.END
                 core, texts = (
                     core.removesuffix(name),
-                    [key] + [symbol for name, symbol in alphabet.KEY.items() if name.startswith(key)],
+                    [key]
+                    + [symbol for name, symbol in alphabet.KEY.items() if name.startswith(key)],
                 )
             elif key is None:
                 texts = more
@@ -159,4 +163,4 @@ def readings(text):
         n_read += 1
         yield core, texts
     if not n_read:
-        raise tct.EncodeError(str(failure))
+        raise EncodeError(str(failure))

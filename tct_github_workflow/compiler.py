@@ -8,6 +8,7 @@ import functools
 from dataclasses import replace
 
 from . import automaton
+from .alphabet import CONSTANT, FALSE, KEY, NULL, TRUE
 from .alternatives import (
     EMPTY,
     KINDS,
@@ -21,7 +22,6 @@ from .alternatives import (
     union,
 )
 from .automaton import ANY, FAR, NONE, both, either, negate
-from .codec import CONSTANT, FALSE, KEY, NULL, TRUE
 from .grammar import ArrayType, Clause, ObjectType, Value
 from .grammar import OtherKeys as GrammarKeys
 from .schema import SCHEMA

@@ -7,8 +7,8 @@ compiler.py makes these of the JSON schema. Nothing is left to be looked up in t
 import functools
 from dataclasses import dataclass, field
 
+from .alphabet import ARRAY, CLOSE, END, EOD, KEY, NUMBER, OBJECT
 from .automaton import FAR, NONE, Dfa
-from .codec import ARRAY, CLOSE, END, EOD, KEY, NUMBER, OBJECT
 from .utf8 import over_bytes
 
 EMPTY = frozenset()

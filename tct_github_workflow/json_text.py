@@ -1,8 +1,8 @@
 r"""JSON text <-> Python objects, strictly: what json lets pass but JSON has not is refused.
 
-    parse_json('{"on": "push"}')          ->  {"on": "push"}
-    parse_json('{"on": 1, "on": 2}')      raises EncodeError: duplicate key "on"
-    dump_json({"on": "push"})             ->  '{"on":"push"}'
+parse_json('{"on": "push"}')          ->  {"on": "push"}
+parse_json('{"on": 1, "on": 2}')      raises EncodeError: duplicate key "on"
+dump_json({"on": "push"})             ->  '{"on":"push"}'
 """
 
 import json

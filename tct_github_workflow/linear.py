@@ -148,7 +148,9 @@ class Container:
 class Parse:
     """A linearised string, read as far as it goes: it may end anywhere."""
 
-    workflow: dict = field(default_factory=dict)  # all values that are finished, open containers too
+    workflow: dict = field(
+        default_factory=dict
+    )  # all values that are finished, open containers too
     containers: list = field(default_factory=list)  # the open ones, innermost last
     in_number: bool = False  # was NUMBER the last symbol
     complete: bool = False  # was EOD read

@@ -10,9 +10,10 @@ import functools
 
 import numpy as np
 
+from .alphabet import END, EOD, KEY, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
-from .codec import END, EOD, KEY, KEY_NAME, MAX_DEPTH, VOCAB_SIZE
+from .json_text import MAX_DEPTH
 from .threads import (
     BETWEEN,
     INSIDE_TEXT,
@@ -30,6 +31,7 @@ from .threads import (
     tokens_to_end,
 )
 from .token_table import CONSTANT_WORDS, KEY_WORDS, token_table
+from .vocab import VOCAB_SIZE
 
 _place_costs = Cache(512)  # of 32 KiB each
 _closing_costs = Cache(1 << 14)

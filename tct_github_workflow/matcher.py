@@ -8,11 +8,11 @@ import functools
 import numpy as np
 
 from .automaton import FAR
-from .codec import PAD, VOCAB_SIZE
 from .compiler import grammar
 from .errors import DecodeError
 from .masks import text_states, thread_costs
 from .threads import BETWEEN, DONE, Frame, Thread, advance, start_document, tokens_to_end
+from .vocab import PAD, VOCAB_SIZE
 
 
 class Matcher:

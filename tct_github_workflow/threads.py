@@ -15,24 +15,15 @@ only if some thread survives it. That is the whole algorithm; masks.py is effici
 import functools
 from typing import NamedTuple
 
-from . import codec
+from .alphabet import ARRAY, CLOSE, END, EOD, ESC, KEY_NAME, NUMBER, OBJECT
 from .automaton import FAR, from_regex
-from .codec import (
-    ARRAY,
-    CLOSE,
-    END,
-    EOD,
-    ESC,
-    KEY_NAME,
-    MAX_DEPTH,
-    NUMBER,
-    OBJECT,
-)
 from .grammar import EMPTY, ArrayType, Value
+from .json_text import MAX_DEPTH
+from .linear import NUMBER_RE, unescape
 from .token_table import CONSTANT_WORDS, KEY_WORDS, token_table
 from .utf8 import ByteAutomaton, over_bytes
 
-NUMBERS = over_bytes(from_regex(f"^(?:{codec.NUMBER_RE.pattern})$"))
+NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
 
 
 class Frame:
@@ -291,7 +282,7 @@ def end_name(thread, text):
     """The threads after a whole key that is spelled out."""
     if text in KEY_WORDS or text in thread.frame.texts:
         return []
-    name = codec._unescape(text.replace(b"\xee", ESC.encode()).decode())
+    name = unescape(text.replace(b"\xee", ESC.encode()).decode())
     return start_field(thread.frame, name, thread.value, text)
 
 

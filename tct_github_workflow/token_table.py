@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import codec
-from .codec import CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME
+from .alphabet import CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME
+from .vocab import vocab
 
 CONSTANT_WORDS = frozenset(name.encode() for name in CONSTANT)
 KEY_WORDS = frozenset(name.encode() for name in KEY)
@@ -161,7 +161,7 @@ def _take_apart(number, token):
 @functools.cache
 def token_table():
     """The TokenTable of the shipped vocabulary."""
-    parts = [_take_apart(i, token) for i, token in enumerate(codec.vocab().bytes)]
+    parts = [_take_apart(i, token) for i, token in enumerate(vocab().bytes)]
     texts = sorted({token.text for token in parts}, key=lambda text: (-len(text), text))
     by_opener = {symbol: [] for symbol in KEY_NAME}
     by_text = {}

@@ -24,9 +24,10 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from . import codec
+from . import alphabet, codec, json_text, linear, vocab
 from .errors import EncodeError
-from .yaml_io import yaml_to_json
+from .schema import schema_hash
+from .yaml_text import yaml_to_json
 
 max_workflows = (
     100_000  # read at most so many, the first ones: 3 minutes of CPU time and 2.5 GB of memory
@@ -174,7 +175,7 @@ def main(path):
         "bytes_of_json": counts["bytes"],
         "tokens": sum(used[s] for s in ids),
         "corpus_sha256": digest,
-        "schema_sha256": codec.schema_hash(),
+        "schema_sha256": schema_hash(),
         "ids": len(ids),
         "merges": len(merges),
         "command": f"python -m tct_github_workflow.train_vocab {Path(path).name}",

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tct_github_workflow as tct
-from tct_github_workflow import DecodeError, EncodeError, codec
+from tct_github_workflow import DecodeError, EncodeError, alphabet, json_text, linear, vocab
 from tct_github_workflow.schema import SCHEMA, validator
 
 REPO = Path(__file__).resolve().parents[2]
@@ -51,8 +51,15 @@ def corpus(part):
         try:
             texts.append(tct.yaml_to_json(json.loads(row)["yaml"]))
         except EncodeError:
-            pass  # for test_yaml_io.py
-    return list(zip(texts, tct.encode_batch(texts, errors="return")))
+            pass  # for test_yaml_text.py
+    return [(text, ids_or_error(text)) for text in texts]
+
+
+def ids_or_error(text):
+    try:
+        return np.array(tct.encode(text), np.uint16)
+    except EncodeError as e:
+        return e
 
 
 @functools.cache
@@ -212,7 +219,9 @@ def test_any_text_stands_as_a_value_and_as_a_key(text):
 
 
 def test_each_private_use_character_stands_alone_and_beside_an_escape():
-    events = {c: c for c in PRIVATE} | {alphabet.ESC + c: alphabet.ESC + c + alphabet.ESC for c in PRIVATE}
+    events = {c: c for c in PRIVATE} | {
+        alphabet.ESC + c: alphabet.ESC + c + alphabet.ESC for c in PRIVATE
+    }
     check_round_trip(json.dumps(SMALL | {"on": {"create": events}}))
 
 
@@ -716,24 +725,6 @@ def test_a_window_is_its_start_and_a_slice():
     for start, end in (-1, 2), (3, 2):
         with pytest.raises(ValueError, match="start"):
             tct.extract_window(ids, start, end)
-
-
-@pytest.mark.parametrize("n", [0, 3, 2_500])  # the last is shared between processes
-def test_a_batch_equals_one_by_one_in_order(n):
-    texts = [
-        json.dumps(SMALL | ({"on": f"bad{i}"} if i % 100 == 2 else {"name": f"n{i % 97}"}))
-        for i in range(n)
-    ]
-    found = tct.encode_batch(iter(texts), errors="return")
-    assert len(found) == n
-    for i, (text, ids) in enumerate(zip(texts, found)):
-        if i % 100 == 2:
-            assert isinstance(ids, EncodeError) and f'"bad{i}"' in str(ids)
-        else:
-            assert ids.dtype == np.uint16 and ids.tolist() == tct.encode(text)
-    if n:
-        with pytest.raises(EncodeError, match=r"^document 2: \$"):
-            tct.encode_batch(texts)
 
 
 # --- python -m tct_github_workflow ------------------------------------------------------------------------------------------------

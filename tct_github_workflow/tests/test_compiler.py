@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tct_github_workflow as tct
-from tct_github_workflow import codec, compiler
+from tct_github_workflow import alphabet, compiler, linear
 from tct_github_workflow.schema import SCHEMA, validator
 from tct_github_workflow.threads import start_document
 
@@ -54,7 +54,7 @@ def valid_documents(schema, keys, values, most_keys):
             for combination in itertools.product(values, repeat=n):
                 document = dict(zip(chosen, combination, strict=True))
                 if is_valid(document):
-                    found.add(codec.linearise(document))
+                    found.add(linear.linearise(document))
     return found
 
 
@@ -64,17 +64,17 @@ def test_on_a_small_schema_a_prefix_is_accepted_exactly_when_a_valid_document_be
     alive = set()
     for string in valid:
         alive.update(string[:i] for i in range(len(string) + 1))
-    others = codec.NULL + codec.KEY["uses"] + codec.OBJECT + "ac"
-    alphabet = sorted({*others}.union(*valid))
+    others = alphabet.NULL + alphabet.KEY["uses"] + alphabet.OBJECT + "ac"
+    characters = sorted({*others}.union(*valid))
     # lists of three are beyond the enumeration
-    two_items = re.compile(f"{codec.ARRAY}[^{codec.CLOSE}]{{2}}$")
+    two_items = re.compile(f"{alphabet.ARRAY}[^{alphabet.CLOSE}]{{2}}$")
     ids = token_ids()
     n_tried = 0
     todo = [(matcher_of(SMALL), "")]
     while todo:
         matcher, prefix = todo.pop()
-        for c in alphabet:
-            if c != codec.CLOSE and two_items.search(prefix):
+        for c in characters:
+            if c != alphabet.CLOSE and two_items.search(prefix):
                 continue
             n_tried += 1
             after = matcher.fork()

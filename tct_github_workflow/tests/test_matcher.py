@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tct_github_workflow as tct
-from tct_github_workflow import codec
+from tct_github_workflow import alphabet, json_text, linear, vocab
 from tct_github_workflow.schema import validator
 
 from .workflows import corpus, token_ids, tokens_of, written
@@ -75,7 +75,7 @@ def test_keys_may_come_in_any_order():
 
 
 # --- mutated workflows ---------------------------------------------------------------------------
-NAMES = [*codec.KEYS, *codec.CONSTANTS, "x", "", "a b", "include", "9"]
+NAMES = [*alphabet.KEYS, *alphabet.CONSTANTS, "x", "", "a b", "include", "9"]
 ODD_VALUES = [
     *(None, True, 0, -1.5, "", "push", "read", "${{ x }}", "${{ x }", "a/b.yml@v1", "1.2"),
     *([], [[]], ["a"], [None]),
@@ -145,22 +145,22 @@ def test_mutated_workflows_are_accepted_exactly_when_the_validator_accepts_them(
         for copy in mutations(rng, json.loads(text)):
             valid = validator.is_valid(copy)
             counts[valid] += 1
-            assert accepts(copy) == valid, codec.dump_json(copy)
+            assert accepts(copy) == valid, json_text.dump_json(copy)
     assert min(counts.values()) > 10, counts
 
 
 # --- masks ---------------------------------------------------------------------------------------
 def test_a_key_cannot_be_repeated_nor_a_name_be_spelled_out():
-    begun = codec.linearise({"on": "push", "env": {"A": "x"}})[:-2]  # ... {"A": "x"
-    matcher = tct.Matcher(codec.encode_symbols(begun))
+    begun = linear.linearise({"on": "push", "env": {"A": "x"}})[:-2]  # ... {"A": "x"
+    matcher = tct.Matcher(vocab.encode_symbols(begun))
     ids = token_ids()
-    end = ids[codec.END.encode()]
+    end = ids[alphabet.END.encode()]
     for key in ("A", "name"):  # taken; has a symbol
         again = matcher.fork()
         assert all(again.accept_token(ids[c.encode()]) for c in key)
         assert not again.accept_token(end)
         np.testing.assert_array_equal(again.next_token_mask(), accepted_one_by_one(again))
-    assert all(matcher.accept_token(ids[c.encode()]) for c in "Ab" + codec.END)
+    assert all(matcher.accept_token(ids[c.encode()]) for c in "Ab" + alphabet.END)
 
 
 def test_random_continuations_all_decode_and_masks_equal_brute_force(texts):
@@ -180,16 +180,16 @@ def test_random_continuations_all_decode_and_masks_equal_brute_force(texts):
 
 def test_deep_nesting_stops_where_decode_stops():
     rng = np.random.default_rng(2)
-    array = token_ids()[codec.ARRAY.encode()]
+    array = token_ids()[alphabet.ARRAY.encode()]
     # inside of an object that may hold anything
-    head = codec.linearise({"on": {"issues": {}}})[:-3] + codec.KEY["name"]
-    ids = codec.encode_symbols(head)
+    head = linear.linearise({"on": {"issues": {}}})[:-3] + alphabet.KEY["name"]
+    ids = vocab.encode_symbols(head)
     matcher = tct.Matcher(ids)
     depth = 0
     while matcher.accept_token(array):
         ids.append(array)
         depth += 1
-    assert depth == codec.MAX_DEPTH - 3
+    assert depth == json_text.MAX_DEPTH - 3
     np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
     ids += random_walk(rng, matcher, matcher.min_tokens())
     tct.decode(ids)
@@ -206,7 +206,7 @@ def test_min_tokens_is_always_enough(texts):
 
 def test_a_prefix_that_no_workflow_has_is_refused():
     with pytest.raises(tct.DecodeError, match="token 0"):
-        tct.Matcher(codec.encode_symbols(codec.CLOSE))
+        tct.Matcher(vocab.encode_symbols(alphabet.CLOSE))
     matcher = tct.Matcher()
     for token in (tct.pad_token(), -1, 99999):
         assert not matcher.accept_token(token)

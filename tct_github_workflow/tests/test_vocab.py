@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tct_github_workflow as tct
-from tct_github_workflow import codec, train_vocab
+from tct_github_workflow import alphabet, train_vocab, vocab
 
 
 def test_8191_distinct_tokens_never_cut_a_symbol_nor_hold_two_stretches_of_text_and_end_with_the_end():
@@ -69,14 +69,14 @@ def test_the_hash_is_that_of_the_vocabulary_and_the_schema(tmp_path, monkeypatch
         json.loads(vocab.VOCAB_FILE.with_suffix(".json").read_text())["schema_sha256"]
         == tct.schema_hash()
     )
-    monkeypatch.setattr(codec, "VOCAB_FILE", tmp_path / "v")
+    monkeypatch.setattr(vocab, "VOCAB_FILE", tmp_path / "v")
     for content, schema, equal in (
         (text, tct.schema_hash(), True),
         (text + b" ", tct.schema_hash(), False),
         (text, "0" * 64, False),
     ):
         (tmp_path / "v").write_bytes(content)
-        monkeypatch.setattr(codec, "schema_hash", lambda: schema)
+        monkeypatch.setattr(vocab, "schema_hash", lambda: schema)
         assert (vocab.tokenizer_hash.__wrapped__() == before) is equal
 
 
@@ -133,11 +133,11 @@ def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeyp
     ]
     shipped = tct.encode(texts[0])
     with monkeypatch.context() as patch:
-        patch.setattr(codec, "VOCAB_FILE", tmp_path / "a.tiktoken")
-        vocab.vocab.cache_clear(), codec._piece_ids.cache_clear()
+        patch.setattr(vocab, "VOCAB_FILE", tmp_path / "a.tiktoken")
+        vocab.clear_caches()
         sequences = [tct.encode(text) for text in texts]
         back = [json.loads(tct.decode(ids)[0]) for ids in sequences]
-    vocab.vocab.cache_clear(), codec._piece_ids.cache_clear()
+    vocab.clear_caches()
     assert (
         back == list(map(json.loads, texts))
         and len(sequences[0]) < len(shipped)
@@ -181,7 +181,7 @@ def test_what_no_vocabulary_can_be_learnt_from_is_refused_in_one_line(tmp_path):
 def test_the_least_used_merges_give_their_ids_back_and_are_spelt_by_the_others(
     monkeypatch, n_ids, spelt
 ):
-    monkeypatch.setattr(codec, "PAD", n_ids)
+    monkeypatch.setattr(vocab, "PAD", n_ids)
     found = train_vocab.give_back(
         ["a", "b", "c"],
         [("a", "b"), ("ab", "c"), ("a", "c")],

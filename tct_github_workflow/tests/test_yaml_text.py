@@ -1,17 +1,18 @@
-r"""YAML as GitHub reads it and as people write it.   pytest tct_github_workflow/tests/test_yaml_io.py
+r"""YAML as GitHub reads it and as people write it.   pytest tct_github_workflow/tests/test_yaml_text.py
 
-Expected values come from the YAML 1.2.2 standard and from GitHub's own reader (see yaml_io.py), not from running ours.
+Expected values come from the YAML 1.2.2 standard and from GitHub's own reader (see yaml_text.py), not from running ours.
 """
 
 import json
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tct_github_workflow import yaml_io
+from tct_github_workflow import yaml_text
 from tct_github_workflow.errors import EncodeError
-from tct_github_workflow.yaml_io import json_to_yaml, yaml_to_json
+from tct_github_workflow.yaml_text import json_to_yaml, yaml_to_json
 
 
 @pytest.fixture(params=["libyaml", "pure Python"])
@@ -19,7 +20,7 @@ def both_parsers(request, monkeypatch):
     if request.param == "libyaml" and not yaml.__with_libyaml__:
         pytest.skip("PyYAML was installed without libyaml")
     monkeypatch.setattr(
-        yaml_io, "_Loader", yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
+        yaml_text, "_Loader", yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
     )
 
 
@@ -295,12 +296,12 @@ def test_alias_bombs_stop_at_a_cap(leaf):
 
 
 def test_aliases_may_add_up_to_the_caps_and_no_more(monkeypatch):
-    monkeypatch.setattr(yaml_io, "max_added", 20)
+    monkeypatch.setattr(yaml_text, "max_added", 20)
     assert read("a: &x abcdefgh\nb: [*x, *x]")["b"] == ["abcdefgh"] * 2
     assert error("a: &x abcdefgh\nb: [*x, *x, *x]").startswith(
         "line 2, column 13: aliases expand to more than 20"
     )
-    monkeypatch.setattr(yaml_io, "max_events", 20)
+    monkeypatch.setattr(yaml_text, "max_events", 20)
     assert read("a: &x [1, 2]\nb: *x") == {"a": [1, 2], "b": [1, 2]}  # 14 events, of which *x is 4
     assert "more than 20 parser events" in error("a: &x [1, 2]\nb: [*x, *x]")
 
@@ -321,7 +322,7 @@ def test_five_hundred_levels_are_read_and_more_are_refused():
 
 
 def test_the_depth_limit_holds_without_libyaml(monkeypatch):
-    monkeypatch.setattr(yaml_io, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_text, "_Loader", yaml.SafeLoader)
     assert error("- " * 10_000 + "a") == "line 1, column 1001: nested deeper than 500 levels"
 
 
@@ -333,7 +334,7 @@ def test_depth_counts_aliases_inside_aliases():
 
 def test_ten_thousand_levels_and_a_hundred_megabytes_are_refused_unparsed(monkeypatch):
     assert error("{a: " * 10_000).startswith("line 1, column 2001: nested deeper")
-    monkeypatch.setattr(yaml_io, "_Loader", None)  # calling it would be a TypeError
+    monkeypatch.setattr(yaml_text, "_Loader", None)  # calling it would be a TypeError
     for source in (
         "x" * 100_000_000,
         b"x" * 100_000_000,

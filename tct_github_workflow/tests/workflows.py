@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tct_github_workflow as tct
-from tct_github_workflow import codec
+from tct_github_workflow import codec, json_text, linear, vocab
 
 WRITTEN = [
     {"on": "push", "jobs": {"t": {"runs-on": "x"}}},
@@ -89,7 +89,7 @@ def corpus(limit):
         for line in itertools.islice(lines, limit):
             try:
                 text = tct.yaml_to_json(json.loads(line)["yaml"])
-                found.append(codec.dump_json(codec.load_workflow(text)))
+                found.append(json_text.dump_json(codec.load_workflow(text)))
             except tct.EncodeError:
                 pass
     return found
@@ -102,9 +102,9 @@ def written():
 
 def tokens_of(document):
     """The canonical tokens of a document, valid or not."""
-    return codec.encode_symbols(codec.linearise(codec._escape(document)))
+    return vocab.encode_symbols(linear.linearise(linear.escape(document)))
 
 
 def token_ids():
     """{bytes of a token: its id}."""
-    return {token: i for i, token in enumerate(codec.vocab().bytes)}
+    return {token: i for i, token in enumerate(vocab.vocab().bytes)}
