@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .alphabet import CONSTANT
 from .automaton import ANY, Dfa, both
+from .expressions import ExpressionText
 
 KINDS = ("null", "true", "false", "number", "string", "array", "object")
 EMPTY = frozenset()
@@ -24,9 +25,15 @@ class Strings:
 
     others: Dfa = ANY  # of the strings that are no constant
     constants: frozenset = frozenset(CONSTANT)  # the constants among them
+    expressions: ExpressionText = None  # what the others must match besides, with expressions
 
     def meet(self, other):
-        return Strings(both(self.others, other.others), self.constants & other.constants)
+        assert None in (self.expressions, other.expressions), "expressions of two places in one"
+        return Strings(
+            both(self.others, other.others),
+            self.constants & other.constants,
+            self.expressions or other.expressions,
+        )
 
     def is_possible(self, nonempty):
         return bool(self.others.live[0] or self.constants)

@@ -22,9 +22,10 @@ from .alternatives import (
     union,
 )
 from .automaton import ANY, FAR, NONE, both, either, negate
+from .cron import cron_lines
 from .grammar import ArrayType, Clause, ObjectType, Value
 from .grammar import OtherKeys as GrammarKeys
-from .schema import SCHEMA
+from .rules import expression_text, schema_of
 
 ANNOTATIONS = {  # keywords that say nothing about what is valid
     "$schema",
@@ -231,6 +232,21 @@ class Compiler:
         dfa = dfa if sign else negate(dfa)
         return [Strings(dfa, frozenset(c for c in self.constants if dfa.accepts(c)))]
 
+    def expr(self, kind, pointer, node, sign):
+        """A string with expressions; a constant is one where the text of it would be."""
+        self.refuse_negation(pointer, "expr", sign)
+        text = expression_text(**node["expr"])
+        constants = frozenset(c for c in self.constants if text.accepts(c))
+        return [Strings(ANY, constants, text)]
+
+    def cron(self, kind, pointer, node, sign):
+        return self.strings(cron_lines(), sign)
+
+    def role(self, kind, pointer, node, sign):
+        """Says nothing about the string alone: see threads.py."""
+        self.refuse_negation(pointer, "role", sign)
+        return [Strings()]
+
     # --- keywords for arrays ----------------------------------------------------------------------
     def items(self, kind, pointer, node, sign):
         if not isinstance(node["items"], (dict, bool)):
@@ -338,14 +354,24 @@ class Compiler:
         value.scalars = [symbol for symbol, kind in literals if found[kind]]
         value.number = bool(found["number"])
         for strings in found["string"]:
-            value.strings = either(value.strings, strings.others)
-            value.constants |= frozenset(CONSTANT[c] for c in strings.constants)
+            self.add_strings(value, strings)
         value.strings = apart(value.strings, CONSTANT)
         for array in dict.fromkeys(found["array"]):
             value.arrays.append(ArrayType(self.value(array.items), array.least))
         for group in clauses_by_rest(found["object"]).items():
             value.objects.append(self.object_type(*group, children))
         return value
+
+    def add_strings(self, value, strings):
+        """Allows these strings, too, in a Value."""
+        value.constants |= frozenset(CONSTANT[c] for c in strings.constants)
+        text = strings.expressions
+        if text is None:
+            value.strings = either(value.strings, strings.others)
+        elif strings.others.live[0] and text not in value.expressions:
+            if not text.implies(strings.others):
+                raise Unsupported(f"expressions of the kind {text.kind!r} and a pattern besides")
+            value.expressions.append(text)
 
     def object_type(self, obj, clauses, children):
         """The ObjectType of alternatives that differ in their clauses alone."""
@@ -411,6 +437,9 @@ KEYWORDS = {
     "not": ("every kind", Compiler.negation),
     "pattern": ("string", Compiler.pattern),
     "minLength": ("string", Compiler.min_length),
+    "expr": ("string", Compiler.expr),
+    "cron": ("string", Compiler.cron),
+    "role": ("string", Compiler.role),
     "items": ("array", Compiler.items),
     "minItems": ("array", Compiler.min_items),
     "minProperties": ("object", Compiler.min_properties),
@@ -423,6 +452,6 @@ KEYWORDS = {
 
 
 @functools.cache
-def grammar():
-    """The grammar of workflows."""
-    return Compiler(SCHEMA)
+def grammar(rules="schema"):
+    """The grammar of workflows under some rules (see rules.py)."""
+    return Compiler(schema_of(rules))

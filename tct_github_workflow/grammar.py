@@ -22,6 +22,7 @@ class Value:
         self.constants = EMPTY  # symbols of strings that have one
         self.number = False  # whether a number may stand here
         self.strings = NONE  # Dfa of the other strings
+        self.expressions = []  # [ExpressionText] of those that may hold expressions
         self.arrays = []  # [ArrayType], alternatives
         self.objects = []  # [ObjectType], alternatives
         self.tokens = FAR  # of the shortest completion, at most
@@ -29,15 +30,14 @@ class Value:
 
     def can_be(self):
         """Whether anything at all may stand here."""
-        texts = self.strings.live[0]
-        return bool(
-            self.scalars or self.constants or self.number or texts or self.arrays or self.objects
-        )
+        strings = self.constants or self.strings.live[0] or self.expressions
+        return bool(self.scalars or self.number or strings or self.arrays or self.objects)
 
     @functools.cached_property
     def texts(self):
         """Text automata, any one of which a string may follow."""
-        return [over_bytes(self.strings)] if self.strings.live[0] else []
+        plain = [over_bytes(self.strings)] if self.strings.live[0] else []
+        return plain + self.expressions
 
     @functools.cached_property
     def symbols(self):
@@ -60,8 +60,8 @@ class Value:
             options.append((1, 0))
         if self.number:
             options.append((3, 0))
-        if self.strings.live[0]:
-            options.append((int(self.strings.distance[0]) + 1, 0))
+        for text in self.texts:
+            options.append((int(text.bytes_to_end[text.start]) + 1, 0))
         for array in self.arrays:
             tokens = 2 + array.least * array.items.tokens
             options.append((tokens, 1 + (array.items.levels if array.least else 0)))

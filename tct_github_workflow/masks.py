@@ -14,6 +14,7 @@ from .alphabet import END, EOD, KEY, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
 from .json_text import MAX_DEPTH
+from .text_costs import text_costs
 from .threads import (
     BETWEEN,
     INSIDE_TEXT,
@@ -78,7 +79,9 @@ def place(thread):
         keys = (frame.type, frame.used & frame.type.asked, fixed, count)
     elif thread.mode == BETWEEN:
         keys = (frame.type, min(frame.count, frame.type.least))
-    return thread.mode, thread.value, thread.automaton, thread.state, keys
+    automaton = thread.automaton
+    shape = automaton.shape(thread.state) if automaton else None
+    return thread.mode, thread.value, automaton, shape, keys
 
 
 def surroundings(frame):
@@ -180,35 +183,30 @@ def add_only_closers(costs, group, thread):
         lower(costs, column.ids, closing_costs(after, group, is_inside)[column.closers])
 
 
-@functools.lru_cache(256)
-def text_states(automaton, state):
-    """(n_texts,) state of an automaton after the text of every token, -1 where it is refused."""
-    return token_table().follow_texts(automaton, state)
-
-
 def add_texts(costs, group, thread):
     """The tokens with a text, from a thread inside a text."""
-    states = text_states(thread.automaton, thread.state)
+    texts = text_costs(thread.automaton, thread.state)
     # text that is the whole name of a constant or key is no text: it may continue, never end
     named = None
     if thread.mode == NAME and not thread.text:
         named = "is_key"
     elif thread.mode == TEXT and thread.text == b"":
         named = "is_constant"
-    add_open_text(costs, group.open_text, thread, states, named)
-    add_ended_text(costs, group, thread, states, named)
+    add_open_text(costs, group.open_text, thread, texts, named)
+    add_ended_text(costs, group, thread, texts, named)
 
 
-def add_open_text(costs, column, thread, states, named):
-    automaton = thread.automaton
-    state = states[column.texts]
-    values = automaton.bytes_to_end[state] + 1 + thread.frame.total
-    if thread.value:
-        values += thread.value.tokens
+def add_open_text(costs, column, thread, texts, named):
+    values = texts.to_end[column.texts].astype(np.int64)
     if named:
         names = getattr(column, named)
-        values[names] += automaton.detour[state[names]] - automaton.bytes_to_end[state[names]]
-    values[state < 0] = FAR
+        values[names] = texts.detour[column.texts[names]]
+    refused = values >= FAR
+    values += 1 + thread.frame.total
+    if thread.value:
+        values += thread.value.tokens
+    values[refused] = FAR
+    automaton = thread.automaton
     if thread.mode == NAME and automaton.words_left(automaton.start):
         for i in np.flatnonzero(values < FAR):  # only a few keys are possible: some may be taken
             after = run_text(thread, token_table().parts[column.ids[i]].text)
@@ -216,10 +214,9 @@ def add_open_text(costs, column, thread, states, named):
     lower(costs, column.ids, values)
 
 
-def add_ended_text(costs, group, thread, states, named):
+def add_ended_text(costs, group, thread, texts, named):
     column = group.ended_text
-    state = states[column.texts]
-    accepted = (state >= 0) & thread.automaton.accepting[state]
+    accepted = texts.to_end[column.texts] == 0
     if named:
         accepted &= ~getattr(column, named)
     if not accepted.any():

@@ -10,7 +10,8 @@ import numpy as np
 from .automaton import FAR
 from .compiler import grammar
 from .errors import DecodeError
-from .masks import text_states, thread_costs
+from .masks import thread_costs
+from .text_costs import text_costs
 from .threads import BETWEEN, DONE, Frame, Thread, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
 
@@ -80,6 +81,6 @@ def warm_up():
         for obj in value.objects:
             texts += [other.text for other in obj.others if other.names.live[0]]
         for text in texts:
-            text_states(text, text.start)
+            text_costs(text, text.start)
         for obj in value.objects:
             thread_costs(Thread(Frame(obj, None), BETWEEN))

@@ -21,7 +21,7 @@ from .grammar import EMPTY, ArrayType, Value
 from .json_text import MAX_DEPTH
 from .linear import NUMBER_RE, unescape
 from .token_table import CONSTANT_WORDS, KEY_WORDS, token_table
-from .utf8 import ByteAutomaton, over_bytes
+from .utf8 import DEAD, ByteAutomaton, over_bytes
 
 NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
 
@@ -246,7 +246,7 @@ def run_text(thread, text):
     after = []
     for start in text_starts(thread):
         state = state_after(start.automaton, start.state, text)
-        if state < 0:
+        if state == DEAD:
             continue
         whole = None if start.text is None else start.text + text
         if start.mode == NAME:

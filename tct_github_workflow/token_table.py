@@ -86,8 +86,9 @@ class TokenTable:
 
     parts: list  # [Token] by id
     openers: Trie  # of sequences of openers; a leaf is a Group
-    text_number: dict  # text -> its row
-    text_columns: list  # byte i of every text that has one; texts stand longest first
+    texts: list  # every text of a token once, the longest first
+    text_number: dict  # text -> its place in texts
+    text_columns: list  # byte i of every text that has one
     by_opener: dict  # opener -> ids of tokens that begin with it
     by_text: dict  # (text, whether END follows) -> ids of tokens without openers
     most_closed: int  # brackets that one token closes, at most
@@ -138,7 +139,7 @@ class TokenTable:
 
     def follow_texts(self, automaton, state):
         """(n_texts,) state of a text automaton after every text, -1 where none continues so."""
-        ends = np.full(len(self.text_number), state, np.int32)
+        ends = np.full(len(self.texts), state, np.int32)
         for column in self.text_columns:
             ends[: len(column)] = automaton.follow(ends[: len(column)], column)
         return ends
@@ -179,6 +180,7 @@ def token_table():
     table = TokenTable(
         parts,
         openers=Trie(),
+        texts=texts,
         text_number={text: i for i, text in enumerate(texts)},
         text_columns=text_columns,
         by_opener=by_opener,

@@ -2,15 +2,16 @@
 
 What it offers is the protocol of a *text automaton*, which the matcher runs strings along:
 
-    start                   the first state, an int; -1 is the dead one
+    start                   the first state; DEAD is the one from which nothing is accepted
     run(state, text)        the state after some bytes
-    follow(states, column)  the states (n,) after one byte each (n,), all at once
     accepting[state]        whether the text may end here
     bytes_to_end[state]     bytes of the shortest rest that is accepted, FAR if there is none
     detour[state]           the same for a rest of at least one byte
     words_left(state)       all rests that are accepted, where these are just a few words, or None
+    shape(state)            a state or less: what all of this depends on, for caches
 
-Arrays are indexed by one state or by many. An automaton is known by its identity.
+An automaton is known by its identity. Here states are ints, and there may be an array of them in
+the brackets; expressions.py has the other text automata.
 """
 
 import functools
@@ -24,7 +25,8 @@ from .automaton import FAR, LINE, OTHER
 # which must be followed by EF (a private-use character, see linear.py). 9 and 10: after E2 and
 # E2 80, with which LINE (E2 80 A8 and A9) begins.
 PHASES = 11
-_LEAD = {  # first byte -> phase
+DEAD = -1  # the state from which nothing is accepted
+LEAD_PHASE = {  # first byte -> phase
     **{b: 1 for b in range(0xC2, 0xE0)},
     **{b: 2 for b in range(0xE1, 0xF0)},
     **{b: 3 for b in (0xF1, 0xF2, 0xF3)},
@@ -35,7 +37,7 @@ _LEAD = {  # first byte -> phase
     0xEE: 8,
     0xE2: 9,
 }
-_NEXT = {  # phase -> the bytes that continue it (from, below), the phase after them
+NEXT_PHASE = {  # phase -> the bytes that continue it (from, below), the phase after them
     1: (0x80, 0xC0, 0),
     2: (0x80, 0xC0, 1),
     3: (0x80, 0xC0, 2),
@@ -47,7 +49,7 @@ _NEXT = {  # phase -> the bytes that continue it (from, below), the phase after 
     9: (0x81, 0xC0, 1),
     10: (0x80, 0xC0, 0),
 }
-_BYTES_LEFT = np.array([0, 1, 2, 3, 2, 2, 3, 3, 3, 2, 1])  # of each phase
+BYTES_LEFT = np.array([0, 1, 2, 3, 2, 2, 3, 3, 3, 2, 1])  # of each phase
 
 
 class ByteAutomaton:
@@ -69,12 +71,16 @@ class ByteAutomaton:
     def run(self, state, text):
         for byte in text:
             state = self.table.item(state, byte)
-            if state < 0:
-                return -1
+            if state == DEAD:
+                return DEAD
         return state
 
     def follow(self, states, column):
+        """The states (n,) after one byte each (n,), all at once."""
         return np.where(states >= 0, self.table[states, column], -1)
+
+    def shape(self, state):
+        return state
 
     def words_left(self, state):
         n, phase = divmod(state, PHASES)
@@ -97,10 +103,10 @@ def _byte_table(dfa):
     beyond_ascii = np.maximum(other, line)
     table = np.full((n, PHASES, 256), -1, np.int32)
     table[:, 0, :128] = after[:, :128]
-    for lead, phase in _LEAD.items():
+    for lead, phase in LEAD_PHASE.items():
         possible = other if phase < 9 else beyond_ascii
         table[:, 0, lead] = np.where(possible >= 0, start_of + phase, -1)
-    for phase, (low, high, then) in _NEXT.items():
+    for phase, (low, high, then) in NEXT_PHASE.items():
         target = np.where(other >= 0, start_of + then, -1) if then else other
         table[:, phase, low:high] = target[:, None]
     table[:, 9, 0x80] = np.where(beyond_ascii >= 0, start_of + 10, -1)
@@ -116,4 +122,4 @@ def _bytes_to_end(dfa):
     distance[:, 0] = dfa.distance
     distance[:, 1:9] = after_other[:, None]
     distance[:, 9:] = after_any[:, None]
-    return np.minimum(distance + _BYTES_LEFT, FAR).reshape(-1)
+    return np.minimum(distance + BYTES_LEFT, FAR).reshape(-1)

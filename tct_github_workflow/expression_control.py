@@ -1,0 +1,372 @@
+"""The finite part of an automaton for GitHub's expressions: lexer and parser, without the stack.
+
+A *control* is a number: between which bytes of which token of the expression the text stands, and
+what the parser expects. Every byte leads from a control to a *move*: another control, DEAD, or an
+action on the stack of brackets and calls (see expressions.py, which performs it).
+
+The language is the one of the lexer and the parser in the npm package @actions/expressions.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from .automaton import FAR, OTHER, from_regex
+from .utf8 import BYTES_LEFT, DEAD, LEAD_PHASE, NEXT_PHASE
+
+BLANKS = b" \t\r\n"
+LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+WORD = LETTERS + b"0123456789-"
+ASCII = bytes(range(128))
+KEYWORDS = ("true", "false", "null", "NaN", "Infinity")  # in exactly these letters
+# what JavaScript's Number() reads of what the lexer takes for a number
+NUMBERS = from_regex(
+    r"^(?:[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    r"|[+-]Infinity|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)$"
+)
+NUMBER_STARTS = b"+-.0123456789"
+# contexts of which the first name after the dot is somebody's choice
+NAMED_CONTEXTS = ("inputs", "jobs", "matrix", "needs", "steps")
+
+OPENING = "${{"
+SHORTEST = len("${{1}}")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where a text stands outside its expressions."""
+
+    then: str  # the situation after a character of text; None: there may be none
+    left: int  # bytes of the shortest rest
+    first: bool = False  # an expression that opens here is the first thing of the text
+    opens: bool = True  # an expression may open here
+
+
+# Of each kind of text with expressions: new: nothing so far; without: no expression so far;
+# within: complete as it is; hollow: nothing but ${{ 'a string' }}, which is no expression to GitHub.
+#   text   any text          some   the same, not empty
+#   has    any text with an expression in it          whole  nothing but expressions
+#   one    a single expression
+SITUATIONS = {
+    "text": {"new": Situation("new", 0)},
+    "some": {
+        "new": Situation("within", 1, first=True),
+        "within": Situation("within", 0),
+        "hollow": Situation("within", 1),
+    },
+    "has": {
+        "new": Situation("without", SHORTEST, first=True),
+        "without": Situation("without", SHORTEST),
+        "within": Situation("within", 0),
+        "hollow": Situation("within", 1),
+    },
+    "whole": {
+        "new": Situation(None, SHORTEST, first=True),
+        "within": Situation(None, 0),
+        "hollow": Situation(None, SHORTEST),
+    },
+    "one": {
+        "new": Situation(None, SHORTEST, first=True),
+        "within": Situation(None, 0, opens=False),
+    },
+}
+KINDS = (*SITUATIONS, "bare")  # bare: an expression without ${{ and }}, or nothing
+# bytes after a string that is the whole expression so far, and empty or not, up to a complete text
+# (a comparison `<1`, another character), besides the braces
+HOLLOW_COST = {
+    ("some", "empty"): 1,
+    ("some", "full"): 0,
+    ("has", "empty"): 1,
+    ("has", "full"): 1,
+    ("whole", "empty"): 2,
+    ("whole", "full"): 2,
+    ("one", "empty"): 2,
+    ("one", "full"): 2,
+}
+
+
+class Control:
+    """The controls of the expressions of one place: its contexts and functions.
+
+    contexts   lower-case names
+    functions  {lower-case name: (least, most) arguments}
+    """
+
+    def __init__(self, contexts, functions):
+        self.contexts = contexts
+        self.functions = functions
+        self.number = {}  # name of a control -> the control
+        self.rows = []  # (256,) moves of each control, filled one after the other
+        self.left = []  # bytes from each control to where an operand, or the text, is complete
+        self.left_at_limit = {}  # the same where no deeper nesting is allowed, if it differs
+        self.actions = []  # (name of a method, its argument): move -2 - i means actions[i]
+        self._action_number = {}
+        self._add_operands()
+        self._add_after_operands()
+        self._add_names()
+        for kind, situations in SITUATIONS.items():
+            for situation in situations:
+                self._add_situation(kind, situation)
+        self.table = np.array(self.rows, np.int32)  # (controls, 256)
+        self.hollow = {}  # controls at a string that is all so far -> "empty" or "full"
+        self.outside = set()  # controls outside of expressions
+        self.literals = set()  # controls inside a string
+        for name, control in self.number.items():
+            self._classify(name, control)
+        self.loose = {self.number["argument"], *self.hollow}  # the stack decides what is left
+
+    def _classify(self, name, control):
+        if name[0] == "character":
+            _, phase, name = name
+            self.left[control] = int(BYTES_LEFT[phase]) + self.left[self.to(name)]
+        if name[0] == "hollow":
+            self.hollow[control] = name[-1]
+        if name[0] in SITUATIONS or name[0] == "}":
+            self.outside.add(control)
+        if name in ("literal", "literal $", "literal ${"):
+            self.literals.add(control)
+
+    def to(self, *name):
+        """The control of that name, to be filled by add()."""
+        name = name[0] if len(name) == 1 else name
+        if name not in self.number:
+            self.number[name] = len(self.rows)
+            self.rows.append(np.full(256, DEAD, np.int32))
+            self.left.append(FAR)
+        return self.number[name]
+
+    def act(self, action, argument=None):
+        """The move that performs an action."""
+        if (action, argument) not in self._action_number:
+            self._action_number[action, argument] = len(self.actions)
+            self.actions.append((action, argument))
+        return -2 - self._action_number[action, argument]
+
+    def add(self, name, left, *moves):
+        """Fills a control: moves are (bytes, move) pairs, of which the last one counts."""
+        control = self.to(name)
+        self.left[control] = left
+        row = self.rows[control]
+        for chars, move in moves:
+            row[list(chars)] = move
+
+    def add_text(self, name, left, then, *moves):
+        """A control in a text: any character leads to the control `then`, but for the moves."""
+        self.add(name, left, (ASCII, self.to(then)), *moves)
+        row = self.rows[self.to(name)]
+        for lead, phase in LEAD_PHASE.items():
+            row[lead] = self._rest_of_character(phase, then)
+
+    def _rest_of_character(self, phase, then):
+        """The control within a character of UTF-8, after which comes the control `then`."""
+        if phase == 0:
+            return self.to(then)
+        name = ("character", phase, then)
+        if name not in self.number:
+            low, high, after = NEXT_PHASE[phase]
+            moves = [(range(low, high), self._rest_of_character(after, then))]
+            if phase == 9:  # E2 80 A8 and A9 are U+2028 and U+2029
+                moves.append((b"\x80", self._rest_of_character(10, then)))
+            if phase == 10 and self.is_in_expression(then):
+                moves.append((b"\xa8\xa9", DEAD))
+            self.add(name, FAR, *moves)
+        return self.to(name)
+
+    def is_in_expression(self, name):
+        """Strings there hold no U+2028 or U+2029: in a regular expression these end a line."""
+        return name[0] not in SITUATIONS
+
+    # --- where an operand begins ------------------------------------------------------------------
+    @functools.cached_property
+    def _numbers(self):
+        live = [char for char in NUMBER_STARTS if NUMBERS.live[NUMBERS.next[0, char]]]
+        return [(bytes([char]), self.to("number", int(NUMBERS.next[0, char]))) for char in live]
+
+    def _operand(self, blank):
+        """Moves where an operand may begin: blanks lead to the control `blank`."""
+        moves = [
+            (BLANKS, self.to(blank)),
+            (b"!", self.act("deeper", self.to("operand"))),
+            (b"(", self.act("open", "(")),
+            (b"'", self.to("literal")),
+        ]
+        for char, name in self._longer_names("", True).items():
+            moves.append((char.encode(), self.to("name", *name)))
+        return moves + self._numbers
+
+    def _add_operands(self):
+        self.add("operand", 1, *self._operand("operand"))
+        self.add("bare", 0, *self._operand("bare"))
+        self.add("index", 1, *self._operand("index"), (b"*", self.to("star")))
+        early = (b")", self.act("close_early"))
+        self.add("argument", 1, *self._operand("argument"), early)
+        self.add("no argument", 0, (BLANKS, self.to("no argument")), early)
+        self._add_literals()
+        self._add_numbers()
+
+    def _add_literals(self):
+        quote = (b"'", self.to("quote"))
+        dollar = (b"$", self.to("literal $"))
+        brace = (b"{", self.to("literal ${"))
+        opening = (b"{", self.act("open_in_literal", self.to("literal")))
+        self.add_text("literal", 1, "literal", quote, dollar)
+        self.add_text("literal $", 1, "literal", quote, dollar, brace)
+        self.add_text("literal ${", 1, "literal", quote, dollar, opening)
+        self.add("quote", 0, *self._after_operand("done"), (b"'", self.to("literal")))
+        # the same for a string that begins a text; the costs do not say what is missing then
+        start = (b"'", self.to("hollow", "literal", "empty"))
+        self.add("first", 1, *self._operand("first"), start)
+        for size in ("empty", "full"):
+            literal, quote, done = [("hollow", name, size) for name in ("literal", "quote", "done")]
+            full = ("hollow", "literal", "full")
+            after = (*self._after_operand(done), (b"}", self.act("end", size)))
+            self.add_text(literal, 1, full, (b"'", self.to(*quote)))
+            self.add(quote, 0, *after, (b"'", self.to(*full)))
+            self.add(done, 0, *after)
+
+    def _add_numbers(self):
+        for state in np.flatnonzero(NUMBERS.live):
+            moves = self._after_operand("done") if NUMBERS.accept[state] else []
+            for char in np.flatnonzero(NUMBERS.live[NUMBERS.next[state, :OTHER]]):
+                moves.append(([char], self.to("number", int(NUMBERS.next[state, char]))))
+            self.add(("number", int(state)), int(NUMBERS.distance[state]), *moves)
+
+    # --- after an operand -------------------------------------------------------------------------
+    def _after_operand(self, blank):
+        return [
+            (BLANKS, self.to(blank)),
+            (b"=!", self.act("compare", self.to("equal"))),
+            (b"<>", self.act("compare", self.to("less"))),
+            (b"&", self.act("and", self.to("and"))),
+            (b"|", self.act("or", self.to("or"))),
+            (b")", self.act("close", "(")),
+            (b"]", self.act("close", "[")),
+            (b",", self.act("comma")),
+            (b"}", self.act("end")),
+        ]
+
+    def _after_access(self, context):
+        """The same after what can be looked into; context: one of NAMED_CONTEXTS, or none."""
+        return [
+            *self._after_operand(("access", context)),
+            (b".", self.act("deeper", self.to("dot", context))),
+            (b"[", self.act("open", "[")),
+        ]
+
+    def _add_after_operands(self):
+        self.add("done", 0, *self._after_operand("done"))
+        for context in (None, *NAMED_CONTEXTS):
+            dot, part = ("dot", context), ("property", context)
+            self.add(("access", context), 0, *self._after_access(context))
+            star = (b"*", self.to("access", None))
+            self.add(dot, 1, (BLANKS, self.to(*dot)), (LETTERS, self.to(*part)), star)
+            self.add(part, 0, *self._after_access(None), (WORD, self.to(*part)))
+        close = (b"]", self.act("close", "["))
+        self.add("star", 0, (BLANKS, self.to("star")), close)
+        self.add("equal", 2, (b"=", self.to("operand")))
+        self.add("and", 2, (b"&", self.to("operand")))
+        self.add("or", 2, (b"|", self.to("operand")))
+        self.add("less", 1, *self._operand("operand"), (b"=", self.to("operand")))
+
+    # --- names ------------------------------------------------------------------------------------
+    def _longer_name(self, begun, exact, char):
+        """-> (begun + char, exact) if a name begins so, in lower case unless exact.
+
+        exact: in just these letters a keyword begins so.
+        """
+        begun += char
+        if exact and any(word.startswith(begun) for word in KEYWORDS):
+            return begun, True
+        begun = begun.lower()
+        if any(name.startswith(begun) for name in (*self.contexts, *self.functions)):
+            return begun, False
+        return None
+
+    def _longer_names(self, begun, exact):
+        """{a letter: what _longer_name() says of it} for those that continue some name."""
+        found = {}
+        for name in (*KEYWORDS, *self.contexts, *self.functions):
+            if name.lower().startswith(begun.lower()) and len(name) > len(begun):
+                for char in {name[len(begun)], name[len(begun)].lower(), name[len(begun)].upper()}:
+                    found[char] = self._longer_name(begun, exact, char)
+        return {char: name for char, name in found.items() if name}
+
+    def _add_names(self):
+        todo = [name for name in self.number if name[0] == "name"]
+        for name in todo:
+            _, begun, exact = name
+            moves = self._after_name(begun, exact)
+            for char, longer in self._longer_names(begun, exact).items():
+                if ("name", *longer) not in self.number:
+                    todo.append(("name", *longer))
+                moves.append((char.encode(), self.to("name", *longer)))
+            self._add_name(name, moves)
+        for name in self.functions:
+            self.add(("call", name), self._call_cost(name), *self._call(name))
+
+    def _add_name(self, name, moves):
+        _, begun, exact = name
+        left, left_at_limit = self._name_costs(begun, exact)
+        self.add(name, left, *moves)
+        if left_at_limit != left:
+            self.left_at_limit[self.to(*name)] = left_at_limit
+
+    def _after_name(self, name, exact):
+        """Moves after a whole name."""
+        if exact and name in KEYWORDS:
+            return self._after_operand("done")
+        name = name.lower()
+        if name in self.contexts:
+            return self._after_access(name if name in NAMED_CONTEXTS else None)
+        return self._call(name) if name in self.functions else []
+
+    def _call(self, function):
+        return [(BLANKS, self.to("call", function)), (b"(", self.act("call", function))]
+
+    def _call_cost(self, function):
+        """Bytes of brackets and shortest arguments."""
+        least, _ = self.functions[function]
+        return 2 + max(0, 2 * least - 1)
+
+    def _name_costs(self, begun, exact):
+        """Bytes to a whole name, with its call; the same where no argument may be nested."""
+        names = [(word, 0) for word in KEYWORDS if exact]
+        names += [(name, 0) for name in self.contexts]
+        names += [(f, self._call_cost(f)) for f in self.functions]
+        left = left_at_limit = FAR
+        for name, call in names:
+            if name.startswith(begun if name in KEYWORDS else begun.lower()):
+                cost = len(name) - len(begun) + call
+                left = min(left, cost)
+                if call <= 2:
+                    left_at_limit = min(left_at_limit, cost)
+        return left, left_at_limit
+
+    # --- outside of expressions -------------------------------------------------------------------
+    def _add_situation(self, kind, name):
+        """A situation, the same after $ and after ${, and after the first } of an expression."""
+        situation = SITUATIONS[kind][name]
+        then = situation.then
+        left = FAR if then is None else SITUATIONS[kind][then].left
+        moves = [[], [], []]  # after nothing, $ and ${ of an opening
+        if situation.opens:
+            opening = self.act("start", (kind, situation.first))
+            moves[0] = [(b"$", self.to(kind, name, "$"))]
+            moves[1] = [(b"{", self.to(kind, name, "${"))]
+            moves[2] = [(b"{", opening)]
+        for typed, special in zip(("", "$", "${"), moves):
+            control = (kind, name, typed)
+            cost = min(left, SHORTEST - len(typed)) if typed else situation.left
+            if then is None:
+                self.add(control, cost, *special)
+            else:
+                dollar = [(b"$", self.to(kind, then, "$"))] if typed else []
+                self.add_text(control, cost, (kind, then, ""), *dollar, *special)
+        self.add(("}", kind, name), 1 + situation.left, (b"}", self.to(kind, name, "")))
+
+
+@functools.cache
+def control_of(contexts, functions):
+    """The Control of a place; contexts: a frozenset, functions: a frozenset of (name, range)."""
+    return Control(contexts, dict(functions))

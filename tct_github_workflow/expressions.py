@@ -1,0 +1,356 @@
+"""Strings with GitHub's expressions as text automata, for the matcher: which bytes may come next.
+
+An expression nests, so it takes a stack: a State is a control (expression_control.py) and a Frame
+for every bracket or call that is open. Most bytes change the control alone, by a table; the others
+are the actions below. A state knows how many bytes complete the text at least, so a budget holds
+inside an expression, too.
+"""
+
+import functools
+from typing import NamedTuple, Optional
+
+from .automaton import ANY, FAR, both, from_regex, min_length, negate
+from .expression_control import HOLLOW_COST, SITUATIONS, control_of
+from .utf8 import DEAD
+
+MAX_DEPTH = 50  # of GitHub's parser: levels of nesting, operators and accesses that it counts
+# GitHub wraps a condition: success() && (...), and in it format('...', ...) where text is around
+BASE_DEPTH = {"text": 1, "some": 1, "whole": 1, "bare": 3, "one": 3, "has": 4}
+AND, OR = 1, 2  # bits of State.operators
+
+FUNCTIONS = {  # everywhere: the least and most arguments
+    "case": (3, FAR),
+    "contains": (2, 2),
+    "endswith": (2, 2),
+    "format": (1, 255),
+    "fromjson": (1, 1),
+    "join": (1, 2),
+    "startswith": (2, 2),
+    "tojson": (1, 1),
+}
+NEAR = 16  # more levels of nesting, and more arguments, than the text of one token can bring
+
+
+class Frame(NamedTuple):
+    """An open bracket or call, or the expression itself at the bottom of the stack."""
+
+    kind: str  # of the text around the expression; None: a stack that is not known
+    opener: Optional[str]  # "(", "[" or the function; None at the bottom
+    count: int  # arguments so far, the one at hand included
+    below: Optional["Frame"]
+    outside: tuple  # (operators, extra) of the state in which it was opened
+    depth: int  # of what is in it
+    to_close: int  # bytes that close it and all below, once the operand at hand is complete
+    shape: tuple  # all that costs and masks depend on, as far as nesting is not near its limit
+
+
+# of each kind: a regular language around it
+IN_BRACES = both(from_regex(r"^\$\{\{(?:.|[\n\r])*$"), from_regex(r"\}\}$"))
+AT_LEAST = {
+    "text": ANY,
+    "bare": ANY,
+    "some": min_length(1),
+    "has": both(from_regex(r"\$\{\{"), from_regex(r"\}\}")),
+    "whole": IN_BRACES,
+    "one": IN_BRACES,
+}
+
+
+class State(NamedTuple):
+    """Where a text stands."""
+
+    control: int
+    frame: Optional[Frame]  # None outside of expressions
+    operators: int = 0  # AND, OR: whether the parser is to the right of one, which counts as depth
+    extra: int = 0  # levels that the operand at hand adds: each ! and each access
+
+    def depth(self):
+        return self.frame.depth + (self.operators & 1) + (self.operators >> 1) + self.extra
+
+
+def bottom_frame(kind):
+    to_close = 0 if kind in ("bare", None) else len("}}")
+    return Frame(kind, None, 0, None, (0, 0), BASE_DEPTH.get(kind, 1), to_close, (kind,))
+
+
+BOTTOM = {kind: bottom_frame(kind) for kind in BASE_DEPTH}
+UNKNOWN = bottom_frame(None)  # stands for a stack of which nothing is known
+ASKS = "asks"  # what step() says of a byte that an UNKNOWN stack decides about
+
+
+def situation_after(kind, size):
+    """The situation after an expression; size: if it is nothing but a string, "empty" or "full"."""
+    if HOLLOW_COST.get((kind, size)):
+        return "hollow"
+    return "within" if "within" in SITUATIONS[kind] else "new"
+
+
+class Expressions:
+    """The pushdown automaton of one place.
+
+    contexts   names of the place's contexts
+    functions  {name: (least, most) arguments} of its functions, besides FUNCTIONS
+    """
+
+    def __init__(self, contexts, functions):
+        own = {name.lower(): tuple(n_arguments) for name, n_arguments in functions.items()}
+        self.functions = {**own, **FUNCTIONS}
+        contexts = frozenset(name.lower() for name in contexts)
+        self.control = control_of(contexts, frozenset(self.functions.items()))
+        self.rows = self.control.table.tolist()
+        self.left = self.control.left
+        self.moves = []  # of each action: (method, argument)
+        for action, argument in self.control.actions:
+            self.moves.append((getattr(self, "_" + action), argument))
+        number = self.control.number
+        self.operand = number["operand"]
+        self.index = number["index"]
+        self.argument = number["argument"]
+        self.no_argument = number["no argument"]
+        self.first = number["first"]
+        self.access = number["access", None]
+        self.after = {}  # (kind, size of a string that is all): the control after the first }
+        for kind in SITUATIONS:
+            for size in (None, "empty", "full"):
+                self.after[kind, size] = number.get(("}", kind, situation_after(kind, size)))
+
+    def step(self, state, byte):
+        """The state after a byte, None where none may come, ASKS where the stack would tell."""
+        move = self.rows[state.control][byte]
+        if move >= 0:
+            return state._replace(control=move)
+        if move == -1:
+            return None
+        action, argument = self.moves[-2 - move]
+        return action(state, argument)
+
+    def run(self, state, text):
+        """The state after some bytes, or None."""
+        control = state.control
+        for byte in text:
+            move = self.rows[control][byte]
+            if move >= 0:
+                control = move
+                continue
+            if move == -1:
+                return None
+            action, argument = self.moves[-2 - move]
+            state = action(State(control, *state[1:]), argument)
+            if state is None:
+                return None
+            control = state.control
+        return State(control, *state[1:])
+
+    def bytes_to_end(self, state):
+        """Bytes of the shortest rest; 0: the text may end here."""
+        control, frame, *_ = state
+        left = self.left[control]
+        if frame is None:
+            return left
+        if control in self.control.left_at_limit and state.depth() >= MAX_DEPTH:
+            left = self.control.left_at_limit[control]
+        elif control in self.control.hollow:
+            left += HOLLOW_COST[frame.kind, self.control.hollow[control]]
+        elif control == self.argument and self._has_enough(frame, frame.count - 1):
+            return frame.below.to_close + 1
+        return left + frame.to_close
+
+    def outer_detour(self, control):
+        """Bytes of the shortest rest of at least one byte, from a control outside of expressions."""
+        targets = [move for move in self.rows[control] if move >= 0]
+        return min((1 + self.left[target] for target in targets), default=FAR)
+
+    # --- arguments --------------------------------------------------------------------------------
+    def _has_enough(self, frame, count):
+        """Whether a call may end with so many arguments."""
+        if frame.opener not in self.functions:
+            return False
+        least, _ = self.functions[frame.opener]
+        return count >= least and (frame.opener != "case" or count % 2 == 1)
+
+    def _with_count(self, frame, count):
+        """A call's frame at its count-th argument."""
+        least, most = self.functions[frame.opener]
+        n_missing = max(0, least - count)
+        if frame.opener == "case" and not n_missing:
+            n_missing = 1 - count % 2
+        to_close = 2 * n_missing + 1 + frame.below.to_close
+        seen = count
+        if count > least + 1 and most - count > NEAR:
+            seen = least + (count - least) % 2  # only whether it is odd matters from here on
+        return frame._replace(
+            count=count, to_close=to_close, shape=(frame.opener, seen, frame.below.shape)
+        )
+
+    # --- actions: (state, argument) -> State, None or ASKS ----------------------------------------
+    def _deeper(self, state, control):
+        if state.depth() >= MAX_DEPTH:
+            return None
+        return State(control, state.frame, state.operators, state.extra + 1)
+
+    def _compare(self, state, control):
+        return State(control, state.frame, state.operators, 0)
+
+    def _and(self, state, control):
+        operators = state.operators | AND
+        after = State(control, state.frame, operators, 0)
+        return after if after.depth() <= MAX_DEPTH else None
+
+    def _or(self, state, control):
+        after = State(control, state.frame, OR, 0)
+        return after if after.depth() <= MAX_DEPTH else None
+
+    def _open(self, state, opener):
+        depth = state.depth() + 1
+        if depth > MAX_DEPTH:
+            return None
+        below = state.frame
+        frame = Frame(
+            below.kind,
+            opener,
+            1,
+            below,
+            state[2:],
+            depth,
+            to_close=1 + below.to_close,
+            shape=(opener, 1, below.shape),
+        )
+        return State(self.index if opener == "[" else self.operand, frame)
+
+    def _call(self, state, function):
+        least, most = self.functions[function]
+        depth = state.depth() + 1
+        if least and depth > MAX_DEPTH:
+            return None
+        below = state.frame
+        frame = Frame(below.kind, function, 1, below, state[2:], depth, 0, ())
+        takes_none = most == 0 or depth > MAX_DEPTH
+        return State(self.no_argument if takes_none else self.argument, self._with_count(frame, 1))
+
+    def _close(self, state, bracket):
+        frame = state.frame
+        if frame is UNKNOWN:
+            return ASKS
+        if frame.opener != bracket:
+            if bracket == "[" or not self._has_enough(frame, frame.count):
+                return None
+        operators, extra = frame.outside
+        return State(self.access, frame.below, operators, extra + (bracket == "["))
+
+    def _close_early(self, state, _):
+        frame = state.frame
+        if frame is UNKNOWN:
+            return ASKS
+        if not self._has_enough(frame, frame.count - 1):
+            return None
+        return State(self.access, frame.below, *frame.outside)
+
+    def _comma(self, state, _):
+        frame = state.frame
+        if frame is UNKNOWN:
+            return ASKS
+        if frame.opener not in self.functions:
+            return None
+        _, most = self.functions[frame.opener]
+        if frame.count > most:
+            return None
+        after = self.no_argument if frame.count == most else self.argument
+        return State(after, self._with_count(frame, frame.count + 1))
+
+    def _start(self, _, argument):
+        kind, first = argument
+        return State(self.first if first else self.operand, BOTTOM[kind])
+
+    def _end(self, state, size):
+        """At the first of the closing braces; size: of a string that is the whole expression."""
+        frame = state.frame
+        if frame is UNKNOWN:
+            return ASKS
+        if frame.opener is not None or frame.kind == "bare":
+            return None
+        after = self.after[frame.kind, size]
+        return None if after is None else State(after, None)
+
+    def _open_in_literal(self, state, control):
+        """${{ in a string: not where there are no braces around the expression."""
+        if state.frame.kind is None:
+            return ASKS
+        return None if state.frame.kind == "bare" else state._replace(control=control)
+
+
+@functools.cache
+def expressions_of(contexts, functions):
+    """The Expressions of a place; contexts: a tuple, functions: a tuple of (name, range)."""
+    return Expressions(contexts, dict(functions))
+
+
+class ByState:
+    """What a function says of a state, in brackets like the arrays of a ByteAutomaton."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __getitem__(self, state):
+        return self.function(state)
+
+
+class ExpressionText:
+    """Texts of one kind in one place, as a text automaton (see utf8.py). Known by its identity.
+
+    kind       "text", "some", "has", "whole", "one" or "bare" (see expression_control.py)
+    """
+
+    def __init__(self, contexts, functions, kind):
+        self.expressions = expressions_of(tuple(contexts), tuple(sorted(functions.items())))
+        self.kind = kind
+        self.bytes_to_end = ByState(self.expressions.bytes_to_end)
+        self.accepting = ByState(self._is_accepting)
+        self.detour = ByState(self._detour)
+        number = self.expressions.control.number
+        if kind == "bare":
+            self.start = State(number["bare"], BOTTOM[kind])
+        else:
+            self.start = State(number[kind, "new", ""], None)
+
+    def run(self, state, text):
+        after = self.expressions.run(state, text)
+        if after is None or self.expressions.bytes_to_end(after) >= FAR:
+            return DEAD
+        return after
+
+    def implies(self, dfa):
+        """Whether every such text is surely one that a Dfa accepts."""
+        return not both(AT_LEAST[self.kind], negate(dfa)).live[0]
+
+    def _is_accepting(self, state):
+        return self.expressions.bytes_to_end(state) == 0
+
+    def accepts(self, text):
+        state = self.run(self.start, text.encode())
+        return state != DEAD and self._is_accepting(state)
+
+    def _detour(self, state):
+        left = self.expressions.bytes_to_end(state)
+        if left:
+            return left
+        if state.frame:
+            return 1  # a blank
+        return self.expressions.outer_detour(state.control)
+
+    def words_left(self, state):
+        """None: these are never just a few words."""
+        return None
+
+    def shape(self, state):
+        """What all of this depends on, for caches: less than the state."""
+        if state.frame is None:
+            return state.control
+        return state if self.is_deep(state) else (state.control, state.frame.shape)
+
+    def is_literal(self, state):
+        """Whether the text stands inside a string of an expression."""
+        return state.control in self.expressions.control.literals
+
+    def is_deep(self, state):
+        """Whether the text of one token may reach the limit of nesting."""
+        return state.frame is not None and state.depth() + NEAR > MAX_DEPTH

@@ -1,0 +1,38 @@
+"""The rules that a workflow is held to: SchemaStore's schema, and GitHub's own besides.
+
+"schema"  what SchemaStore's schema allows
+"github"  what GitHub's parser accepts, too: github_rules.json, which derive_rules.py makes
+"""
+
+import functools
+import json
+from pathlib import Path
+
+from .expressions import ExpressionText
+from .schema import SCHEMA
+
+NAMES = ("schema", "github")
+
+
+@functools.cache
+def github_rules():
+    """The content of github_rules.json."""
+    return json.loads((Path(__file__).parent / "github_rules.json").read_bytes())
+
+
+@functools.cache
+def expression_text(place, kind):
+    """The one automaton of strings with expressions of a place of github_rules.json."""
+    place = github_rules()["places"][place]
+    functions = {name: tuple(n_arguments) for name, n_arguments in place["functions"].items()}
+    return ExpressionText(place["contexts"], functions, kind)
+
+
+def schema_of(rules):
+    """The JSON schema, with the keywords of derive_rules.py, that a name in NAMES stands for."""
+    if rules == "schema":
+        return SCHEMA
+    github = github_rules()
+    both = [*SCHEMA.get("allOf", ()), {"$ref": github["root"]}]
+    definitions = {**SCHEMA["definitions"], **github["definitions"]}
+    return {**SCHEMA, "definitions": definitions, "allOf": both}
