@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import tct_github_workflow as tct
-from config import configure
+from config import configure, fail
 from data import packing
 from data.judge import (
     RUNGS,
@@ -45,7 +45,8 @@ from data.judge import (
 )
 from data.report import code, picture, progress, rate, table, write
 from data.sources import read_input
-from sample import fail, generate, load
+from generate import generate
+from sample import load
 from tct_github_workflow import alphabet, json_text, linear, vocab
 
 out_dir = "out"  # the run's folder
@@ -361,10 +362,8 @@ if __name__ == "__main__":
         os.path.join(out_dir, "judged" if samples else "results"),
     )
     if not samples:
-        model, checkpoint, path, device = load(out_dir, device)
-        print(
-            f"{path}: step {checkpoint['iter_num']}, {sum(p.numel() for p in model.parameters()):,} parameters, on {device}"
-        )
+        model, checkpoint = load(out_dir, device)
+        device = model.wte.weight.device
     data_dir = data_dir or checkpoint.get("data_dir") or "data/pypi"
     try:
         arrays, tables, metas = packing.load(data_dir)

@@ -1,4 +1,4 @@
-"""Output that cannot end a run: a script works on when nobody can read what it says.
+"""Output that cannot end a run: a script continues when nobody can read what it says.
 
     from screen import guard_screens
 
@@ -56,3 +56,11 @@ def guard_screens():
         if hasattr(stream, "reconfigure"):  # a test's stand-in may lack it
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, Screen(stream))
+
+
+def print_head(title, text, n_lines=40):
+    """The title and the first lines of a text, of which only the rest's number is said."""
+    lines = text.splitlines()
+    print(f"\n---- {title}", *lines[:n_lines], sep="\n")
+    if len(lines) > n_lines:
+        print(f"... and {len(lines) - n_lines} more lines")

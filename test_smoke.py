@@ -208,7 +208,9 @@ def test_the_big_configs_build_step_once_and_resume(folder, name):
 @pytest.mark.parametrize("script", ["prepare.py", "train.py", "sample.py", "eval.py"])
 def test_every_script_explains_its_settings_and_refuses_unknown_ones(folder, script):
     text = (ROOT / script).read_text(encoding="utf-8")
-    settings = re.findall(r"^(\w+) = [^(\n]*#", text[: text.rindex("configure(globals()")], re.M)
+    settings = re.findall(
+        r"^([a-z]\w*) = [^(\n]*#", text[: text.rindex("configure(globals()")], re.M
+    )
     shown = run(folder, sys.executable, script, "--help")
     assert len(settings) > 5 and all(f"{s}" in shown for s in settings)
     assert max(map(len, shown.splitlines())) <= 80

@@ -7,7 +7,7 @@ A script keeps its settings as plain globals at its top, each with a comment, an
     from config import configure
     config = configure(globals())  # applies the command line; returns the settings in effect, as a dict
 
-Settings are the module's public globals of type int, float, bool, str or None. A config file is Python that assigns to them and may
+Settings are the module's lower-case, public globals of type int, float, bool, str or None. A config file is Python that assigns to them and may
 read them (`warmup_iters = max_iters // 10`); arguments apply from left to right. One checker serves both: an unknown name or a wrong
 type ends the program with exit code 2 and one line that names the nearest setting. `--help` lists every setting with its comment.
 The habit of configuring by globals is nanoGPT's (https://github.com/karpathy/nanoGPT/blob/master/configurator.py).
@@ -31,9 +31,26 @@ def fail(message):
     raise SystemExit(1)
 
 
+def say_when_stopped(what):
+    """From now on Ctrl-C ends the script with one line, "stopped; ..."; a bug has its traceback."""
+
+    def explain(kind, error, trace):
+        if kind is KeyboardInterrupt:
+            print(f"\n{os.path.basename(sys.argv[0])}: stopped; {what}", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = explain
+
+
+def is_setting(name, value):
+    """CONSTANTS and _private names are none."""
+    return name.islower() and not name.startswith("_") and type(value) in SCALARS
+
+
 def configure(settings, argv=None):
     """Apply argv (default: the command line) to settings, a script's globals(), in place. Returns them as a dict."""
-    keys = [k for k, v in settings.items() if not k.startswith("_") and type(v) in SCALARS]
+    keys = [k for k, v in settings.items() if is_setting(k, v)]
 
     def fail(message):
         print(f"{os.path.basename(settings.get('__file__', 'config'))}: {message}", file=sys.stderr)

@@ -1,6 +1,13 @@
+import runpy
+import sys
+from pathlib import Path
+
 import pytest
 
+from tests.sampling import write_run
 from tests.training import Trainer, write_data
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +21,28 @@ def trainer(tmp_path_factory):
     yield trainer
     trainer.process.stdin.close()
     trainer.process.wait()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder, as write_run() makes it."""
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Runs a script with these flags in this process: (exit code, stdout, stderr)."""
+
+    def call(name, *flags):
+        monkeypatch.setattr(sys, "argv", [name, *flags])
+        # what a script replaces
+        for name_in_sys in ("excepthook", "stdout", "stderr"):
+            monkeypatch.setattr(sys, name_in_sys, getattr(sys, name_in_sys))
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        except SystemExit as e:
+            code = e.code
+        return code, *capsys.readouterr()
+
+    return call

@@ -1,0 +1,393 @@
+"""Facts about sample.py and generate.py: python -m pytest tests/test_sample.py"""
+
+import errno
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import generate as generating
+import sample
+import tct_github_workflow as tct
+from config import say_when_stopped
+from model import GPT
+from tct_github_workflow.alphabet import EOD
+from tct_github_workflow.json_text import dump_json
+from tct_github_workflow.vocab import encode_symbols, token_bytes
+from tests.sampling import make_model, workflow
+from tests.training import ROOT
+
+
+def generate(n=1, prompt=((), ()), seed=7, **settings):
+    """{number: Sample}"""
+    samples = generating.generate(make_model(), [prompt] * n, seed=seed, **settings)
+    return {sample.number: sample for sample in samples}
+
+
+# ---- generating
+
+
+def test_samples_do_not_depend_on_the_batch_size():
+    batches = [generate(7, max_new_tokens=90, batch_size=b) for b in (1, 4, 7)]
+    assert batches[0] == batches[1] == batches[2]
+    assert len({tuple(sample.tokens) for sample in batches[0].values()}) == 7
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_p": 0.5}, {"temperature": 0.0}])
+def test_every_constrained_sample_is_valid_and_in_budget_also_past_the_block_size(settings):
+    for made in generate(3, max_new_tokens=100, **settings).values():  # block_size is 64
+        assert len(made.tokens) <= 100
+        assert made.finish in ("stop", "budget")
+        tct.decode(made.tokens)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 3}])
+def test_a_sample_that_only_the_budget_closed_says_so(settings):
+    model = make_model()
+    with torch.no_grad():  # it wants nothing but more of the letter a
+        model.lm_head.weight[:] = 0
+        model.wte.weight[:] = 1
+        model.lm_head.weight[encode_symbols("a")] = 1.0
+    (made,) = generating.generate(model, [((), ())], max_new_tokens=40, **settings)
+    assert made.finish == "budget"
+    assert 30 < len(made.tokens) <= 40
+    assert b"a" * 10 in b"".join(token_bytes(made.tokens))
+
+
+def test_unconstrained_samples_end_where_the_model_ends_them_or_are_cut():
+    for made in generate(8, max_new_tokens=60, constrained=False).values():
+        closes = [b.endswith(EOD.encode()) for b in token_bytes(made.tokens)]
+        assert not any(closes[:-1])
+        assert made.finish == ("stop" if closes[-1] else "cut")
+
+
+def test_drawing_first_and_masking_on_refusal_has_the_masked_distribution(monkeypatch):
+    allowed = np.zeros(8192, bool)
+    model = make_model()
+    p = model(torch.zeros(1, 1, dtype=torch.int64))[0][0, -1].softmax(-1).detach()
+    allowed[p.argsort(descending=True)[[0, 2, 5, 9]].numpy()] = True
+
+    class OneOfFour:
+        done = False
+
+        def __init__(self, tokens=()):
+            pass
+
+        def fork(self):
+            return OneOfFour()
+
+        def accept_token(self, token, tokens_left=None):
+            self.done |= bool(allowed[token])
+            return bool(allowed[token])
+
+        def next_token_mask(self, out=None, tokens_left=None):
+            return allowed.copy()
+
+        def is_terminated(self):
+            return self.done
+
+    monkeypatch.setattr(tct, "Matcher", OneOfFour)
+    n = 2000
+    samples = generating.generate(model, [((), ())] * n, batch_size=1000)
+    drawn = np.bincount([made.tokens[0] for made in samples], minlength=8192)
+    want = torch.where(torch.from_numpy(allowed), p, 0).numpy() / p.numpy()[allowed].sum()
+    assert drawn[~allowed].sum() == 0
+    four_standard_deviations = 4 * 0.5 / math.sqrt(n)
+    np.testing.assert_allclose(drawn / n, want, atol=four_standard_deviations)
+
+
+# ---- drawing
+
+
+def test_draw_masks_before_it_takes_the_top_k():
+    logits = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]).expand(200, 5)
+    allowed = torch.tensor([[False, True, False, True, True]]).expand(200, 5)
+    u = torch.linspace(0, 0.999, 200, dtype=torch.float64)
+    tokens = generating.draw(logits, u, allowed, top_k=2)
+    assert set(tokens.tolist()) == {1, 3}
+    assert abs((tokens == 1).double().mean() - 1 / (1 + math.exp(-2))) < 0.01
+    # shares: 64%, 23%, 9%
+    assert set(generating.draw(logits, u, top_p=0.7).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"temperature": t} for t in (1e-300, 1e-46, 1e-40, 1e-38, 1e-30)),
+        *({"temperature": 1e-40, **more} for more in ({"top_k": 3}, {"top_p": 0.5})),
+        {"top_p": 1e-60},
+    ],
+)
+def test_next_to_no_temperature_or_share_draws_the_most_likely_token(settings):
+    logits = torch.tensor([[-9.0, 2.0, 30.0, 29.0], [88.0, -88.0, 0.0, 87.0]]).repeat(50, 1)
+    u = torch.linspace(0, 0.999, 100, dtype=torch.float64)
+    assert generating.draw(logits, u, **settings).tolist() == [2, 0] * 50
+    allowed = torch.tensor([[True, True, False, False], [False, True, True, False]]).repeat(50, 1)
+    assert generating.draw(logits, u, allowed, **settings).tolist() == [1, 2] * 50
+
+
+class Elsewhere(TorchDispatchMode):
+    """Stands for a device that is not here: tensors on "meta", zeros where they come to the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.dtypes = set()  # of what was computed there
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        to_cpu = kwargs.get("device") == torch.device("cpu")
+        if operator is torch.ops.aten._to_copy.default and args[0].is_meta and to_cpu:
+            return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        result = operator(*args, **kwargs)
+        for t in tree_leaves(result):
+            if isinstance(t, torch.Tensor) and t.is_meta:
+                self.dtypes.add(t.dtype)
+        return result
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_p": 0.5}, {"temperature": 0.0}])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_device_is_never_asked_for_float64(settings, masked):
+    """MPS has none."""
+    logits = torch.empty(3, 8192, device="meta")
+    allowed = torch.ones(3, 8192, dtype=torch.bool) if masked else None
+    u = torch.zeros(3, dtype=torch.float64)
+    with Elsewhere() as elsewhere:
+        assert generating.draw(logits, u, allowed, **settings).shape == (3,)
+    assert elsewhere.dtypes <= {torch.float32, torch.int64, torch.bool}
+    assert elsewhere.dtypes
+
+
+# ---- --start
+
+
+YAML = """name: CI
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    permissions: {}
+    steps:
+      - uses: actions/checkout@v4
+      - run: |
+          make
+          make te"""
+
+
+def first_job(w):
+    return w["jobs"]["a"]
+
+
+def build_steps(w):
+    return w["jobs"]["build"]["steps"]
+
+
+@pytest.mark.parametrize(
+    "text, holds",
+    [
+        ("name: Buil", lambda w: w["name"].startswith("Buil")),
+        ('name: "Buil', lambda w: w["name"].startswith("Buil")),
+        ("name: Build\n", lambda w: w["name"] == "Build"),
+        ('{"name": "Build", "o', lambda w: list(w)[:2] == ["name", "on"]),
+        ('{"name": "B\\ud83d\\ude00 \\ud8', lambda w: w["name"].startswith("B\U0001f600 ")),
+        ("on: workflow_d", lambda w: w["on"] == "workflow_dispatch"),
+        ("on: [push, pull_requ", lambda w: w["on"][1].startswith("pull_request")),
+        (
+            '{"on": ["push"], "jobs": {"a": {"runs-on": "x", "steps": [{"run": "y"},',
+            lambda w: len(first_job(w)["steps"]) > 1,
+        ),
+        ("on: push\njobs:\n  a:\n    st", lambda w: any(k.startswith("st") for k in first_job(w))),
+        (
+            "on: push\njobs:\n  a:\n    timeout-minutes: 3",
+            lambda w: str(first_job(w)["timeout-minutes"]).startswith("3"),
+        ),
+        (YAML, lambda w: build_steps(w)[1]["run"].startswith("make\nmake te")),
+        (YAML, lambda w: w["jobs"]["build"]["permissions"] == {}),
+        (YAML + "\n      - ", lambda w: len(build_steps(w)) > 2),
+        (YAML + "\n      - name: Wr", lambda w: build_steps(w)[2]["name"].startswith("Wr")),
+    ],
+)
+def test_a_start_is_continued_where_it_stops_and_keeps_what_was_written(text, holds):
+    prompt = tct.encode_prefix(text)
+    for made in generate(3, prompt, max_new_tokens=80).values():
+        written = tct.decode(made.tokens)[0]
+        assert holds(json.loads(written)), written
+
+
+# ---- the script
+
+
+def test_sample_writes_valid_files_and_leaves_the_users_own_alone(run, script):
+    folder = run / "samples"
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.yml").write_text("mine")
+    (folder / "0099.yml").write_text("of an earlier run")
+    flags = ["--num_samples=3", "--max_new_tokens=70", "--start=name: Mi"]
+    code, out, err = script("sample.py", f"--out_dir={run}/", *flags)
+    assert code == 0, err
+    names = ["0001.yml", "0002.yml", "0003.yml", "mine.yml", "samples.jsonl"]
+    assert sorted(os.listdir(folder)) == names
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    for i, row in enumerate(rows):
+        text = (folder / f"{i + 1:04d}.yml").read_text()
+        assert json.loads(tct.yaml_to_json(text))["name"].startswith("Mi")
+        assert tct.yaml_to_json(text) == tct.decode(row["tokens"])[0]
+        assert row["valid"]
+        assert row["sample"] == i + 1
+    assert "3 valid" in out
+    assert "---- " in out
+
+
+def test_streaming_shows_the_whole_workflow_once(run, script):
+    flags = ["--num_samples=1", "--max_new_tokens=60", "--stream=True", "--seed=5"]
+    _, out, _ = script("sample.py", f"--out_dir={run}", *flags)
+    assert (run / "samples" / "0001.yml").read_text() in out
+
+
+def test_a_line_is_shown_once_no_later_token_can_change_it(capsys):
+    document = workflow(1, a={"runs-on": "x", "steps": [{"run": "make\nmake test\n"}] * 2})
+    tokens = tct.encode(dump_json(document))
+    whole = tct.json_to_yaml(dump_json(document))
+    streamer = sample.Streamer()
+    shown = ""
+    for end in range(1, len(tokens) + 1):
+        streamer(tokens[:end])
+        shown += capsys.readouterr().out
+        assert whole.startswith(shown)
+    assert shown == whole
+
+
+@pytest.mark.parametrize(
+    "flag, says",
+    [
+        ("--out_dir=nowhere", "Train a model"),
+        ("--max_new_tokens=2", "allow"),
+        ("--start=nofile.yml", "no file"),
+        ("--start=" + dump_json(workflow()), "complete"),
+        ("--top_p=0", "top_p"),
+        ("--temperature=1e999", "finite"),
+        ("--device=nonsense", "--device=nonsense"),
+    ],
+)
+def test_a_users_mistake_ends_sample_in_one_line(run, script, flag, says):
+    code, out, err = script("sample.py", f"--out_dir={run}", flag)
+    said = err or out
+    assert says in said
+    assert said.count("\n") == 1
+    assert code == (0 if says == "complete" else 1)
+
+
+def test_next_to_no_temperature_samples_greedily(run, script):
+    flags = [f"--out_dir={run}", "--num_samples=2", "--max_new_tokens=40"]
+    written = []
+    for temperature in ("1e-40", "0.0"):
+        code, out, err = script("sample.py", *flags, f"--temperature={temperature}")
+        assert code == 0, err
+        written.append((run / "samples" / "0002.yml").read_text())
+    assert written[0] == written[1]
+
+
+def link_run(run, folder):
+    """The run's checkpoint in another folder."""
+    folder.mkdir()
+    (folder / "ckpt.pt").symlink_to(run / "ckpt.pt")
+    return folder
+
+
+def test_the_next_command_can_be_copied_whatever_the_folders_name(run, script, tmp_path):
+    folder = link_run(run, tmp_path / "it's a run; ls")
+    code, out, _ = script("sample.py", f"--out_dir={folder}", "--num_samples=1")
+    command = out.strip().splitlines()[-1].split("Next: ")[1]
+    shown = subprocess.run(
+        ["bash", "-c", f"python() {{ printf '%s|' \"$@\"; }}; {command}"],
+        capture_output=True,
+        text=True,
+    )
+    assert (code, shown.stdout) == (0, f"eval.py|--out_dir={folder}|")
+
+
+def test_an_out_dir_that_is_a_file_ends_sample_in_one_line(script, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    code, _, err = script("sample.py", f"--out_dir={tmp_path}/file")
+    assert code == 1
+    assert "Train a model" in err
+    assert err.count("\n") == 1
+
+
+def test_samples_that_cannot_be_written_are_told_before_the_work(run, script, tmp_path):
+    folder = link_run(run, tmp_path / "run")
+    (folder / "samples").write_text("mine")
+    code, _, err = script("sample.py", f"--out_dir={folder}", "--num_samples=100000")
+    assert code == 1
+    assert "samples cannot be made: File exists" in err
+    assert err.count("\n") == 1
+    assert (folder / "samples").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_earlier_samples_as_they_were(run, script, tmp_path, monkeypatch):
+    folder = link_run(run, tmp_path / "run")
+    flags = [f"--out_dir={folder}", "--max_new_tokens=40"]
+    assert script("sample.py", *flags, "--num_samples=4")[0] == 0
+    before = {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
+    calls = []
+
+    def fill_the_disk(_):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fill_the_disk)
+    code, _, err = script("sample.py", *flags, "--num_samples=3", "--seed=1")
+    assert code == 1
+    assert "No space left" in err
+    assert err.count("\n") == 1
+    assert before == {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
+
+
+def test_nobody_has_to_read_what_sample_says(run, tmp_path):
+    folder = link_run(run, tmp_path / "run")
+    flags = f"--out_dir={folder} --num_samples=2 --max_new_tokens=40 --stream=True --device=cpu"
+    command = f'"$0" sample.py {flags} >/dev/full 2>/dev/full'
+    done = subprocess.run(["bash", "-c", command, sys.executable], cwd=ROOT, timeout=120)
+    assert done.returncode == 0
+    assert len(list((folder / "samples").iterdir())) == 3
+
+
+def test_a_ctrl_c_is_told_in_one_line_and_a_bug_by_its_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", None)
+    say_when_stopped("nothing was written")
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err.strip().endswith(": stopped; nothing was written")
+    sys.excepthook(ValueError, ValueError("a bug"), None)
+    assert "ValueError: a bug" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "setting, gpu, apple, device",
+    [
+        ("auto", True, False, "cuda:0"),
+        ("cuda", True, False, "cuda:0"),
+        ("cuda:1", True, False, "cuda:1"),
+        ("auto", False, True, "mps"),
+        ("mps", False, True, "mps"),
+        ("auto", False, False, "cpu"),
+        ("cpu", True, True, "cpu"),
+    ],
+)
+def test_each_device_setting_leads_to_its_device(run, monkeypatch, setting, gpu, apple, device):
+    moved_to = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda name: torch.device(name).index)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
+    monkeypatch.setattr(GPT, "to", lambda model, device: moved_to.append(device) or model)
+    sample.load(str(run), setting)
+    assert moved_to == [device]
