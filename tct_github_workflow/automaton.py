@@ -37,6 +37,7 @@ class Dfa:
     """
 
     def __init__(self, table, accept):
+        self.known = {}  # text -> whether it is accepted
         self.next = np.asarray(table, np.int32)
         self.accept = np.asarray(accept, bool)
         self.distance = np.where(self.accept, 0, FAR)
@@ -59,7 +60,9 @@ class Dfa:
         return state
 
     def accepts(self, text):
-        return bool(self.accept[self.run(text)])
+        if text not in self.known:
+            self.known[text] = bool(self.accept[self.run(text)])
+        return self.known[text]
 
     @functools.cached_property
     def finite(self):
@@ -85,7 +88,7 @@ def crawl(initial, follow, accept):
     """The Dfa of all states that can be reached from `initial`, which may be any hashable things.
 
     follow(state): the SIZE states after it, one for each character; accept(state): bool. (As in
-    greenery: product and subset construction are this loop with a `follow` and an `accept`.)
+    greenery: the subset construction is this loop with a `follow` and an `accept`.)
     """
     number = {initial: 0}
     states = [initial]
@@ -105,13 +108,41 @@ ANY = Dfa([[0] * SIZE], [True])
 NONE = Dfa([[0] * SIZE], [False])
 
 
-def _product(a, b, accept):
-    """The automaton of pairs of states, accepting where accept(a's, b's) says so."""
+def _product(a, b, accept, needs_both):
+    """The automaton of pairs of states, accepting where accept(a's, b's) says so.
 
-    def follow(pair):
-        return zip(a.next[pair[0]].tolist(), b.next[pair[1]].tolist(), strict=True)
+    needs_both: a pair in which one is dead is dead; all these pairs are one state.
+    """
+    n_b = len(b.accept)
+    number = np.full(len(a.accept) * n_b, -1, np.int32)  # of each pair (i, j), by i * n_b + j
+    dead = _dead_pair(a, b) if needs_both else None
+    rows = []
+    pairs = []
+    found = np.array([0])
+    n_found = 0
+    while len(found):  # breadth first
+        number[found] = np.arange(n_found, n_found + len(found))
+        n_found += len(found)
+        pairs.append(found)
+        i, j = np.divmod(found, n_b)
+        after_a, after_b = a.next[i].astype(np.int64), b.next[j]
+        after = after_a * n_b + after_b
+        if dead is not None:
+            after[~(a.live[after_a] & b.live[after_b])] = dead
+        rows.append(after)
+        targets = np.unique(after)
+        found = targets[number[targets] < 0]
+    i, j = np.divmod(np.concatenate(pairs), n_b)
+    return Dfa(number[np.concatenate(rows)], accept(a.accept[i], b.accept[j]))
 
-    return crawl((0, 0), follow, lambda pair: accept(a.accept[pair[0]], b.accept[pair[1]]))
+
+def _dead_pair(a, b):
+    """Some pair of states in which one is dead and stays so, or None."""
+    for dead in np.flatnonzero(~a.live):
+        return int(dead) * len(b.accept)
+    for dead in np.flatnonzero(~b.live):
+        return int(dead)
+    return None
 
 
 @functools.cache
@@ -123,7 +154,7 @@ def both(a, b):
         return a
     if a is ANY:
         return b
-    return _product(a, b, lambda x, y: x and y)
+    return _product(a, b, np.logical_and, needs_both=True)
 
 
 @functools.cache
@@ -135,7 +166,7 @@ def either(a, b):
         return a
     if a is NONE:
         return b
-    return _product(a, b, lambda x, y: x or y)
+    return _product(a, b, np.logical_or, needs_both=False)
 
 
 @functools.cache

@@ -63,6 +63,8 @@ class Compiler:
 
     def __init__(self, schema):
         self.schema = schema
+        self.nodes = {}  # pointer -> subschema
+        self.known = {}  # what alternatives() returned
         self.values = {}  # conjunction -> Value
         self.active = set()  # conjunctions that are being compiled
         # the keyword census: what counts, and what draft 7 makes void, by pointer
@@ -75,6 +77,11 @@ class Compiler:
     # --- pointers ---------------------------------------------------------------------------------
     def at(self, pointer):
         """The subschema at a JSON pointer."""
+        if pointer not in self.nodes:
+            self.nodes[pointer] = self.find(pointer)
+        return self.nodes[pointer]
+
+    def find(self, pointer):
         node = self.schema
         for part in pointer.split("/")[1:]:
             if isinstance(node, list):
@@ -120,7 +127,12 @@ class Compiler:
 
     def alternatives(self, kind, pointer, sign):
         """What a schema (or, sign False, its negation) leaves of one kind: a list, an OR."""
-        pointer = self.follow(pointer)
+        key = (kind, pointer, sign)
+        if key not in self.known:
+            self.known[key] = self.read(kind, self.follow(pointer), sign)
+        return self.known[key]
+
+    def read(self, kind, pointer, sign):
         node = self.at(pointer)
         if isinstance(node, bool):
             return self.all_or_none(kind, node == sign)

@@ -15,7 +15,7 @@ expression) is added here. The result is a JSON schema with three keywords more:
     role    "id" of a step, or "needs", which names jobs: rules between names that the matcher knows
     cron    true: five fields that GitHub's parser reads
 
-A definition is named like GitHub's, and @place is added where the contexts come from around it.
+A definition is named github: and GitHub's name, and @place is added where the contexts come from around it.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import re
 import sys
 from pathlib import Path
 
-from .codec import CONSTANT, KEY
+from .alphabet import CONSTANT, KEY
 
 OUTPUT = Path(__file__).parent / "github_rules.json"
 DEFINITIONS = "dist/workflow-v1.0.min.json"
@@ -89,7 +89,7 @@ class Deriver:
         plain: a mapping here must not be an expression as a whole.
         """
         context = self.within(context, name)
-        key = name
+        key = "github:" + name  # apart from SchemaStore's definitions
         if context:
             key += "@" + self.place(context, name)
         if plain:
