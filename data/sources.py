@@ -1,334 +1,316 @@
+"""Reads workflows out of whatever holds them: one generator of Workflow records, with limits.
+
+    for workflow in read_input("my_workflows"): ...
+
+Read are: a folder of .json, .yml, .yaml files or files without a suffix, .jsonl, .tar and .zip
+(each of them also .gz, .xz, .bz2, even twice), or any one of these; a git clone, a tree of clones
+or an archive of them gives its .github/workflows/*.y*ml and nothing else. Nothing is written,
+unpacked to disk or executed; links to folders are not followed; FIFOs and devices are not opened.
+
+A new input format is a suffix in kinds.KINDS and a generator here that read_container() calls.
 """
-Reads workflows out of whatever holds them: one generator of (project, name, bytes), with limits, for prepare.py.
 
-    for project, name, data in read_input('my_workflows'): ...
-
-Where there are no bytes to be had, data is a str that says why. Read are: a folder of .json, .yml, .yaml files or files
-without a suffix, .jsonl, .tar and .zip (each of them also .gz, .xz, .bz2, even twice), or any one of these; a git clone, a
-tree of clones or an archive of them gives its .github/workflows/*.y*ml and nothing else. project is None if not known.
-Nothing is written, unpacked to disk or executed; links to folders are not followed; FIFOs and devices are not opened.
-"""
-
-import array
-import bz2
-import csv
-import glob
-import gzip
-import hashlib
-import io
 import itertools
 import json
-import lzma
 import os
-import pathlib
 import re
 import stat
-import tarfile
-import zipfile
-import zlib
+from typing import NamedTuple
 
-import numpy as np
-
-max_kb = 1024  # a workflow file larger than this many KiB is skipped; GitHub has the same limit
-bomb_mb = 256  # an archive may unpack to this many MiB, or to 200 times its own size; past both it is a bomb
-
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    zlib.error,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    csv.Error,
+from data.archives import (
+    MAX_KB,
+    UNREADABLE,
+    Content,
+    tar_members,
+    too_large,
+    unpacked,
+    zip_members,
 )
-MAGIC = {
-    b"\x1f\x8b": lambda f: gzip.GzipFile(fileobj=f),
-    b"\xfd7zXZ": lzma.LZMAFile,
-    b"BZh": bz2.BZ2File,
-}
-KINDS = {
-    ".tar": "tar",
-    ".tgz": "tar",
-    ".zip": "zip",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "file",
-    ".yml": "file",
-    ".yaml": "file",
-    "": "file",
-}
-COMPRESSED = re.compile(r"(\.(gz|xz|bz2))+$", re.I)
+from data.histories import histories_beside
+from data.kinds import READABLE, foreign_kind, is_compressed, kind_of, misfit
+
 IN_CLONE = re.compile(r"(?:^|/)\.github/workflows/[^/]+\.ya?ml$")
+TEXT_FIELDS = ("json", "yaml", "text", "content")  # of a row of .jsonl: where the workflow may be
+PROJECT_FIELDS = ("project", "repository")
+DRIVE = re.compile(r"[A-Za-z]:/")
+HEAD_BYTES = 512  # enough to tell the kinds apart
 
 
-def kind(name):
-    """'tar', 'zip', 'jsonl', 'file' (of one workflow), or None: not for us."""
-    return KINDS.get(os.path.splitext(COMPRESSED.sub("", name))[1].lower())
+class Workflow(NamedTuple):
+    """A file that may be a workflow, or what stands in the way of reading it."""
+
+    project: str | None  # that it belongs to, like owner/repository; None if not known
+    name: str  # path below the input; path:member for what lies in a file
+    data: bytes | None  # the file as it was found
+    problem: str | None = None  # why there is no data
 
 
-def too_large(n_bytes):
-    return f"larger than {max_kb} KiB" if n_bytes > max_kb << 10 else None
+class Entry(NamedTuple):
+    """A file of a folder that may hold workflows, not yet opened."""
+
+    name: str  # path below the folder
+    project: str | None
+    path: str | os.PathLike | None
+    problem: str | None = None  # why there is no path
 
 
-def digest(text):
-    """64 bits of a hash of a str or bytes."""
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+def read_input(path, bar=None, avoid=None):
+    """Yields a Workflow for each file below path, but for the folder whose os.stat() is avoid.
+
+    bar (tqdm) counts bytes. Raises OSError for a path that is not there or that nothing here can
+    read, and for a broken workflows.csv.
+    """
+    info = os.stat(path)
+    histories = histories_beside(path)
+    if stat.S_ISDIR(info.st_mode):
+        entries = walk(path, avoid)
+        if bar is not None:
+            bar.total = total_bytes(walk(path, avoid))
+    else:
+        refuse_foreign(path)
+        entries = [Entry(os.path.basename(path), None, path)]
+        if bar is not None:
+            bar.total = info.st_size
+    for entry in entries:
+        for workflow in read_entry(entry, bar):
+            if workflow.project is None and histories is not None:
+                workflow = workflow._replace(project=histories.repository_of(workflow.name))
+            yield workflow
 
 
-class Limited(io.RawIOBase):
-    """f as a stream that breaks off once it has given more than limit bytes. n: bytes given so far."""
-
-    def __init__(self, f, limit):
-        self.f, self.limit, self.n = f, limit, 0
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        got = self.f.readinto(buffer)
-        self.n += got
-        if self.n > self.limit:
-            raise OSError("unpacks to too much, like a bomb")
-        return got
+def refuse_foreign(path):
+    """Raises OSError for a file of a kind that nothing here reads: who named it wants it read."""
+    head = b""
+    if os.path.isfile(path):
+        with open(path, "rb") as f:
+            head = f.read(HEAD_BYTES)
+    what = foreign_kind(path, head)
+    if what:
+        raise OSError(0, f"this is {what}, which is not read here. Read are {READABLE}", path)
 
 
-def unpacked(raw):
-    """(a buffered stream of what raw holds below all its compression, the Limited that feeds it)."""
-    size = os.fstat(raw.fileno()).st_size
-    limited = Limited(raw, max(bomb_mb << 20, 200 * size))
-    for _ in range(4):
-        f = io.BufferedReader(limited, 1 << 16)
-        opener = next((o for magic, o in MAGIC.items() if f.peek(8).startswith(magic)), None)
-        if opener is None:
-            return f, limited
-        limited = Limited(opener(f), limited.limit)
-    raise OSError("compressed more than three times")
+# ---- folders
 
 
 def walk(root, avoid=None):
-    """Yields (name below root, project, DirEntry) of the files that may hold workflows, sorted; a str that says what
-    is wrong may stand in place of the entry. A folder with .github in it, or .git, is a clone and so a project, except that
-    a root with .git alone may be a data set kept in git. avoid: os.stat() of a folder to stay out of."""
-    folders = [("", None)]
+    """Yields an Entry for each file below root that may hold workflows, sorted.
+
+    A folder with .github in it, or .git, is a clone and so a project, except that a root with .git
+    alone may be a data set kept in git. avoid: os.stat() of a folder to stay out of.
+    """
+    folders = [("", None)]  # still to be read: path below root, the clone that it lies in
     while folders:
         folder, clone = folders.pop()
         try:
-            with os.scandir(os.path.join(root, folder)) as entries:
-                entries = sorted(entries, key=lambda e: e.name)
+            with os.scandir(os.path.join(root, folder)) as found:
+                found = sorted(found, key=lambda entry: entry.name)
         except OSError as e:
-            yield folder, clone, e.strerror
+            yield Entry(folder, clone, None, e.strerror)
             continue
-        if clone is None and any(
-            e.name == ".github" or e.name == ".git" and folder for e in entries
-        ):
+        if clone is None and is_clone(folder, found):
             clone = folder
         below = []
-        for e in entries:
-            name = f"{folder}/{e.name}" if folder else e.name
-            if e.is_dir(follow_symlinks=False):
-                hidden = e.name == ".git" or clone is None and e.name[0] == "."
-                if not hidden and not (
-                    avoid and os.path.samestat(e.stat(follow_symlinks=False), avoid)
-                ):
+        for entry in found:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if is_wanted_folder(entry, clone, avoid):
                     below.append((name, clone))
-            elif IN_CLONE.search(name) if clone is not None else e.name[0] != "." and kind(e.name):
-                yield name, clone or None, e
+            elif is_wanted_file(name, clone):
+                yield Entry(name, clone or None, entry)
         folders += reversed(below)
 
 
-def members(archive, workflows_only=False):
-    """The same choice among the (name, read) of an archive: (project, name, bytes or str)."""
-    clones = set()
-    for name, read in archive:
-        parts = name.removeprefix("./").split("/")
-        marks = [i for i, part in enumerate(parts) if part == ".github" or part == ".git" and i]
-        if marks:
-            clones.add("/".join(parts[: marks[0]]))
-        project = next(
-            (p for p in itertools.accumulate(parts, "{}/{}".format) if p in clones), None
-        )
-        if workflows_only or project or "" in clones:
-            if not IN_CLONE.search(name):
-                continue
-        elif parts[-1][:1] in ("", ".") or kind(parts[-1]) != "file":
+def is_clone(folder, entries):
+    """Whether a folder, '' for the root, with these entries is a git clone."""
+    names = [entry.name for entry in entries]
+    return ".github" in names or bool(folder) and ".git" in names
+
+
+def is_wanted_folder(entry, clone, avoid):
+    if entry.name == ".git":
+        return False
+    if clone is None and entry.name.startswith("."):
+        return False
+    return avoid is None or not os.path.samestat(entry.stat(follow_symlinks=False), avoid)
+
+
+def is_wanted_file(name, clone):
+    if clone is not None:
+        return IN_CLONE.search(name) is not None
+    base = name.rpartition("/")[2]
+    return base[:1] not in ("", ".") and kind_of(base) is not None
+
+
+def total_bytes(entries):
+    # DirEntry.stat() would be kept for each file, so lstat
+    return sum(os.lstat(entry.path).st_size for entry in entries if entry.path is not None)
+
+
+# ---- files
+
+
+def read_entry(entry, bar=None):
+    """Yields a Workflow for each in the file of an Entry. bar (tqdm) advances by its size."""
+    if entry.problem:
+        yield Workflow(entry.project, entry.name, None, entry.problem)
+    else:
+        yield from read_file(entry.path, entry.name, entry.project, bar)
+
+
+def read_file(path, name, project=None, bar=None, workflows_only=False):
+    """Yields a Workflow for each in the file at path, which is called name.
+
+    workflows_only: of an archive, take .github/workflows alone. A file that breaks off gives what
+    came before, then a problem.
+    """
+    n_read = 0
+    try:
+        for workflow in read_whatever(path, name, bar, workflows_only):
+            yield workflow._replace(project=project) if project else workflow
+            n_read += 1
+    except UNREADABLE as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else e
+        problem = f"unreadable: {reason}"
+        if n_read:
+            problem = f"damaged: {reason}. Only the {n_read:,} files before that were read"
+        yield Workflow(project, name, None, problem)
+
+
+def read_whatever(path, name, bar, workflows_only):
+    """As read_file() does, but raises what a damaged file makes its reader raise."""
+    info = os.stat(path)
+    kind = kind_of(name) or "file"
+    done = 0  # bytes that bar knows of
+    if not stat.S_ISREG(info.st_mode):  # opening a FIFO would wait for ever
+        yield Workflow(None, name, None, "not a regular file")
+    elif kind == "file" and too_large(info.st_size):
+        yield Workflow(None, name, None, too_large(info.st_size))
+    elif kind == "file" and not is_compressed(name):
+        with open(path, "rb", buffering=0) as raw:
+            yield checked(Workflow(None, name, raw.read()))
+    else:
+        with open(path, "rb") as raw:
+            for workflow in read_container(raw, name, kind, workflows_only):
+                yield checked(workflow)
+                if bar is not None:
+                    bar.update(raw.tell() - done)
+                done = raw.tell()
+    if bar is not None:
+        bar.update(info.st_size - done)
+
+
+def checked(workflow):
+    """The Workflow, or its problem: too large, or something else than text."""
+    if workflow.data is None:
+        return workflow
+    problem = too_large(len(workflow.data))
+    if not problem:
+        what = misfit("file", workflow.data[:HEAD_BYTES])
+        problem = what and f"not a workflow but {what}"
+    return workflow._replace(data=None, problem=problem) if problem else workflow
+
+
+def read_container(raw, name, kind, workflows_only):
+    """Yields the Workflows of an archive, of a .jsonl, or of one compressed file."""
+    if kind == "zip":
+        stream, limited = raw, None
+    else:
+        stream, limited = unpacked(raw)
+    what = misfit(kind, stream.peek(HEAD_BYTES))
+    if what:
+        yield Workflow(None, name, None, f"not what its name says but {what}")
+    elif kind == "zip":
+        yield from choose(zip_members(raw), name, workflows_only)
+    elif kind == "tar":
+        yield from choose(tar_members(stream, limited), name, workflows_only)
+    elif kind == "jsonl":
+        yield from json_lines(stream, name)
+    else:
+        yield Workflow(None, name, stream.read((MAX_KB << 10) + 1))
+
+
+# ---- archives
+
+
+def choose(members, archive, workflows_only=False):
+    """Yields a Workflow for each Member of an archive that walk() would choose in a folder."""
+    clones = set()  # folders with .github in them, or .git
+    for member in members:
+        # some programs on Windows write them
+        path = member.name.replace("\\", "/")
+        parts = path.removeprefix("./").split("/")
+        clone = clone_of(parts)
+        if clone is not None:
+            clones.add(clone)
+        project = first_of(parts, clones)
+        in_clone = workflows_only or project or "" in clones
+        if in_clone and not IN_CLONE.search(path):
             continue
-        yield (
-            project,
-            name,
-            "unsafe path in an archive"
-            if name[:1] == "/" or ".." in parts or "\\" in name
-            else read(),
-        )
+        if not in_clone and not is_wanted_file(parts[-1], None):
+            continue
+        content = read_member(member, path, parts)
+        yield Workflow(project, f"{archive}:{member.name}", content.data, content.problem)
 
 
-def tar_members(f, limited):
-    total = limited.limit
-    limited.limit = min(total, 4 << 20)
-    with tarfile.open(fileobj=f, mode="r|") as tar:
-        while (m := tar.next()) is not None:
-            limited.limit = min(
-                total, limited.n + m.size + (4 << 20)
-            )  # this file and one header, which may be a bomb too
-            tar.members.clear()  # tarfile remembers every header that it saw
-            if not m.isdir():
-                yield (
-                    m.name,
-                    lambda: (
-                        (too_large(m.size) or tar.extractfile(m).read())
-                        if m.isreg()
-                        else "not a regular file"
-                    ),
-                )
+def clone_of(parts):
+    """The folder that .github, or .git, in this path makes a clone; None if neither is in it."""
+    for i, part in enumerate(parts):
+        if part == ".github" or part == ".git" and i:
+            return "/".join(parts[:i])
+    return None
 
 
-def zip_members(raw):
-    left = max(bomb_mb << 20, 200 * os.fstat(raw.fileno()).st_size)
-    with zipfile.ZipFile(raw) as archive:
-        for m in archive.infolist():
-
-            def read():
-                if stat.S_IFMT(m.external_attr >> 16) not in (0, stat.S_IFREG):
-                    return "not a regular file"
-                try:
-                    with archive.open(m) as f:
-                        return too_large(m.file_size) or f.read((max_kb << 10) + 1)
-                except UNREADABLE as e:
-                    return f"unreadable: {e}"
-
-            left -= min(m.file_size, max_kb << 10)
-            if left < 0:
-                raise OSError("unpacks to too much, like a bomb")
-            if not m.is_dir():
-                yield m.filename, read
+def first_of(parts, clones):
+    """The outermost folder of this path, or the path itself, that is among clones; or None."""
+    for path in itertools.accumulate(parts, "{}/{}".format):
+        if path in clones:
+            return path
+    return None
 
 
-def json_lines(f):
-    """The rows of a .jsonl file: the workflow in json, yaml, text or content, its project in project or repository."""
-    longest = max_kb << 12  # bytes of a line: escapes take room
+def read_member(member, path, parts):
+    """The Content of a Member that was chosen."""
+    if path.startswith("/") or ".." in parts or DRIVE.match(path):
+        return Content(None, "unsafe path in an archive")
+    if kind_of(path) != "file":
+        return Content(None, "a file of several in an archive: unpack the archive first")
+    return member.read()
+
+
+# ---- .jsonl
+
+
+def json_lines(f, name):
+    """Yields a Workflow for each row of a .jsonl, from its TEXT_FIELDS and PROJECT_FIELDS."""
+    longest = MAX_KB << 12  # bytes of a line: escapes take room
     for number in itertools.count(1):
         line = f.readline(longest)
         if not line:
             return
-        project, data = None, "no field json, yaml, text or content"
-        if len(line) == longest:
-            data = "too long a line"
-            while line and not line.endswith(b"\n"):
-                line = f.readline(longest)
-        else:
-            try:
-                row = json.loads(line)
-                project = row.get("project") or row.get("repository")
-                value = next(
-                    (row[k] for k in ("json", "yaml", "text", "content") if row.get(k)), None
-                )
-                if value:  # minified, as prepare.py reads that fastest
-                    text = (
-                        value
-                        if isinstance(value, str)
-                        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-                    )
-                    data = text.encode("utf-8", "surrogatepass")
-            except (ValueError, AttributeError, RecursionError) as e:
-                data = f"not a JSON object: {e}"
-        yield project and str(project), str(number), data
-
-
-def read_one(path, name, project=None, bar=None, workflows_only=False):
-    """All that the file at path holds, as (project, name or name:member, bytes or str). bar (tqdm) advances by its size."""
-    done, what = 0, kind(name) or "file"
-    try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):  # opening a FIFO would wait for ever
-            yield project, name, "not a regular file"
-        elif what == "file" and too_large(info.st_size):
-            yield project, name, too_large(info.st_size)
-        elif what == "file" and not COMPRESSED.search(name):
-            with open(path, "rb", buffering=0) as raw:
-                yield project, name, raw.read()
-        else:
-            with open(path, "rb") as raw:
-                if what == "zip":
-                    found = members(zip_members(raw), workflows_only)
-                else:
-                    f, limited = unpacked(raw)
-                    found = (
-                        members(tar_members(f, limited), workflows_only)
-                        if what == "tar"
-                        else json_lines(f)
-                        if what == "jsonl"
-                        else [(None, "", f.read((max_kb << 10) + 1))]
-                    )
-                for owner, member, data in found:
-                    if isinstance(data, bytes) and too_large(len(data)):
-                        data = too_large(len(data))
-                    yield project or owner, f"{name}:{member}" if member else name, data
-                    if bar is not None:
-                        bar.update(raw.tell() - done)
-                    done = raw.tell()
-        if bar is not None:
-            bar.update(info.st_size - done)
-    except UNREADABLE as e:
-        yield (
-            project,
-            name,
-            f"unreadable: {e.strerror if isinstance(e, OSError) and e.strerror else e}",
-        )
-
-
-def histories(path):
-    """The data set of workflow histories (doi.org/10.5281/zenodo.10259013) names each file by its hash; workflows.csv.gz,
-    which this reads, tells the repository. Returns a function name -> repository or None. 12 bytes a row: there are millions."""
-    hashes, owners, names = array.array("Q"), array.array("I"), {}
-    with open(path, "rb") as raw:
-        table = csv.reader(io.TextIOWrapper(unpacked(raw)[0], "utf-8", "replace", newline=""))
-        header = next(table, [])
-        file_hash, repository = header.index("file_hash"), header.index("repository")
-        for row in table:
-            if len(row) == len(header):
-                hashes.append(digest(row[file_hash]))
-                owners.append(names.setdefault(row[repository], len(names)))
-    names, order = list(names), np.argsort(hashes, kind="stable")
-    hashes = np.array(hashes, np.uint64)[order]
-
-    def repository_of(name):
-        wanted = np.uint64(digest(re.split("[/:]", name)[-1]))
-        i = np.searchsorted(hashes, wanted)
-        return names[owners[order[i]]] if i < len(hashes) and hashes[i] == wanted else None
-
-    return repository_of
-
-
-def read_input(path, bar=None, avoid=None):
-    """Yields (project, name, bytes or str) of all that path holds, but for the folder whose os.stat() is avoid.
-    bar (tqdm) counts bytes. Raises OSError for a path that is not there and for a broken workflows.csv."""
-    size = os.stat(path).st_size
-    beside = [os.path.join(path, ""), os.path.join(os.path.dirname(os.path.abspath(path)), "")]
-    tables = sorted(
-        found for folder in beside for found in glob.glob(glob.escape(folder) + "workflows.csv*")
-    )
-    try:
-        if tables and not os.path.isfile(tables[0]):
-            raise ValueError("not a regular file")  # opening a FIFO would wait for ever
-        repository_of = histories(tables[0]) if tables else lambda name: None
-    except UNREADABLE as e:
-        raise OSError(0, f"unreadable ({e}); move it away to do without", tables[0]) from e
-    if not os.path.isdir(path):
-        found = [(os.path.basename(path), None, pathlib.Path(path))]
-        if bar is not None:
-            bar.total = size
-    else:
-        found = walk(path, avoid)
-        if bar is not None:
-            files = (e for _, _, e in walk(path, avoid) if not isinstance(e, str))
-            bar.total = sum(
-                os.lstat(e).st_size for e in files
-            )  # e.stat() would be kept for each file
-    for name, project, entry in found:
-        if isinstance(entry, str):
-            yield project, name, entry
+        where = f"{name}:{number}"
+        if len(line) < longest:
+            yield workflow_of_row(line, where)
             continue
-        for owner, name, data in read_one(entry, name, project, bar):
-            yield owner or repository_of(name), name, data
+        while line and not line.endswith(b"\n"):
+            line = f.readline(longest)
+        yield Workflow(None, where, None, "too long a line")
+
+
+def workflow_of_row(line, where):
+    try:
+        row = json.loads(line)
+        project = first_field(row, PROJECT_FIELDS)
+        value = first_field(row, TEXT_FIELDS)
+        if value and not isinstance(value, str):  # minified, as prepare.py reads that fastest
+            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, AttributeError, RecursionError) as e:
+        return Workflow(None, where, None, f"not a JSON object: {e}")
+    project = str(project) if project else None
+    if not value:
+        return Workflow(project, where, None, "no field json, yaml, text or content")
+    return Workflow(project, where, value.encode("utf-8", "surrogatepass"))
+
+
+def first_field(row, names):
+    """The value of the first of these fields that has one."""
+    return next((row[name] for name in names if row.get(name)), None)

@@ -1,0 +1,129 @@
+"""Writes a prepared folder: the documents of both splits, and what is known of them.
+
+train.bin and val.bin hold uint16 token ids, documents back to back; .idx int64 offsets into them,
+one more than there are documents; .proj uint64, a hash of what each document belongs to.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+
+import tct_github_workflow as tct
+
+TOKENS = "all.bin"  # the tokens of all documents, in the order of Documents
+
+
+@dataclass
+class Documents:
+    """The valid workflows: an entry each, in the order of their tokens in the file TOKENS."""
+
+    lengths: np.ndarray  # int64, tokens
+    sizes: np.ndarray  # bytes of minified JSON
+    near: np.ndarray  # uint64, hash that near duplicates share
+    groups: np.ndarray  # uint64, hash of what falls on one side of the split as a whole
+    has_project: np.ndarray  # bool
+
+    def slices(self, is_chosen):
+        """Where in TOKENS each of the chosen documents stands."""
+        ends = np.cumsum(self.lengths)
+        starts = ends - self.lengths
+        return list(map(slice, starts[is_chosen].tolist(), ends[is_chosen].tolist()))
+
+
+def write_split(folder, split, documents, is_chosen):
+    """Writes folder/split.bin, .idx and .proj. Returns (their part of meta.json, their names)."""
+    lengths = documents.lengths[is_chosen]
+    groups = documents.groups[is_chosen]
+    path = os.path.join(folder, split)
+    sha256 = write_tokens(f"{path}.bin", all_tokens(folder), documents.slices(is_chosen))
+    np.concatenate([[0], np.cumsum(lengths)]).tofile(f"{path}.idx")
+    groups.tofile(f"{path}.proj")
+    part = {
+        "documents": lengths.size,
+        "tokens": int(lengths.sum()),
+        "bytes": int(documents.sizes[is_chosen].sum()),
+        "projects": np.unique(groups).size,
+        "sha256": sha256,
+    }
+    return part, [f"{split}.bin", f"{split}.idx", f"{split}.proj"]
+
+
+def all_tokens(folder):
+    return np.memmap(os.path.join(folder, TOKENS), np.uint16, "r")
+
+
+def write_tokens(path, tokens, slices):
+    """Writes these slices of tokens back to back. Returns their sha256."""
+    sha256 = hashlib.sha256()
+    with open(path, "wb") as f:
+        for where in slices:
+            document = tokens[where].tobytes()
+            sha256.update(document)
+            f.write(document)
+    return sha256.hexdigest()
+
+
+def write_windows(folder, split, documents, is_chosen, block_size, stride):
+    """Writes folder/split.pt, an int16 tensor (windows, block_size), and returns its name.
+
+    A row is a position, counted in strides, then content, then padding: every window of each
+    document that begins at a multiple of stride. Raises OSError where the disk is too small.
+    """
+    import torch
+
+    content = block_size - 1
+    counts = n_windows(documents.lengths[is_chosen], content, stride)
+    shape = (int(counts.sum()), block_size)
+    size = 2 * shape[0] * shape[1]
+    print(f"{split}.pt     {shape[0]:,} windows of {block_size}: {size / 1e9:.2f} GB")
+    if shutil.disk_usage(folder).free < 2.1 * size:
+        raise OSError(0, "the disk has no room for twice that", folder)
+    windows = np.memmap(os.path.join(folder, "windows"), np.int16, "w+", shape=shape)
+    tokens = all_tokens(folder)
+    row = 0
+    for where, n in zip(documents.slices(is_chosen), counts.tolist(), strict=True):
+        document = tokens[where]
+        for position in range(n):
+            window = document[position * stride : position * stride + content]
+            windows[row, 0] = position
+            windows[row, 1 : 1 + window.size] = window
+            windows[row, 1 + window.size :] = tct.pad_token()
+            row += 1
+    torch.save(torch.from_numpy(windows), os.path.join(folder, f"{split}.pt"))
+    return f"{split}.pt"
+
+
+def n_windows(lengths, content, stride):
+    """How many windows documents of these lengths have; as positions are ids, not too many."""
+    beyond_first = np.maximum(0, lengths - content)
+    return np.minimum(1 + -(-beyond_first // stride), tct.pad_token())
+
+
+def move_into_place(tmp, folder, names):
+    """Replaces what folder holds by these files of tmp, of which meta.json is the last.
+
+    All are on the disk before the first is moved. In between, without meta.json, it is no dataset.
+    """
+    for name in names:
+        if os.path.isdir(os.path.join(folder, name)):
+            raise OSError(0, "is a folder: name another data_dir", os.path.join(folder, name))
+        with open(os.path.join(tmp, name), "rb+") as f:
+            os.fsync(f.fileno())
+    for name in outdated(folder):
+        if os.path.exists(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
+    for name in names:
+        os.replace(os.path.join(tmp, name), os.path.join(folder, name))
+
+
+def outdated(folder):
+    """The files of an earlier dataset that would not match those of a new one."""
+    try:
+        with open(os.path.join(folder, "meta.json"), encoding="utf-8", errors="replace") as f:
+            exported = '"export_windows": true' in f.read()
+    except FileNotFoundError:
+        return []
+    return ["meta.json", "train.pt", "val.pt"] if exported else ["meta.json"]
