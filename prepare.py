@@ -98,7 +98,7 @@ def convert(workflow):
     try:
         return encoded(workflow)
     except tct.EncodeError as e:
-        return Skipped(workflow.project, workflow.name, in_general(str(e)), str(e))
+        return Skipped(workflow.project, workflow.name, e.kind, str(e))
 
 
 def encoded(workflow):

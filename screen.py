@@ -44,9 +44,8 @@ def guard_screens():
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
-        except (
-            OSError
-        ):  # closed: or else the next file that is opened takes its number, and its output
+        except OSError:
+            # closed: the next file to be opened would take its number, and with it its output
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if name == "stdin":
             continue

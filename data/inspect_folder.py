@@ -16,12 +16,12 @@ import numpy as np
 
 import tct_github_workflow as tct
 from data.parallel import in_parallel
+from screen import print_head
 
 META_KEYS = {"format", "source", "split_by", "tokenizer_hash", "context", "train", "val"}
 SPLIT_KEYS = {"documents", "projects", "tokens", "bytes", "sha256"}
 FEATURES = ("events", "runners", "actions")
 BAR_COLUMNS = 48  # of the longest bar of the histogram
-SHOWN_LINES = 40  # of a workflow
 
 
 class Encoded(NamedTuple):
@@ -65,7 +65,8 @@ def inspect_folder(folder, num_workers, bar):
         print("", *[f"PROBLEM  {problem}" for problem in problems[:20]], sep="\n")
         return 1
     for document in random.Random(0).sample(documents, min(3, len(documents))):
-        print_workflow(document)
+        text = tct.json_to_yaml(tct.decode(document.tokens.tolist())[0])
+        print_head(document.where, text)
     print(
         "\nverified: hashes, offsets, split; "
         "all workflows decode, are valid and encode to the same tokens"
@@ -198,10 +199,3 @@ def print_most_frequent(name, features):
     print(f"\nmost frequent {name}, share of the workflows with them")
     for value, n in counter.most_common(8):
         print(f"{n / len(features):>8.1%}  {value[:68]}")
-
-
-def print_workflow(document):
-    lines = tct.json_to_yaml(tct.decode(document.tokens.tolist())[0]).splitlines()
-    print(f"\n---- {document.where}", *lines[:SHOWN_LINES], sep="\n")
-    if len(lines) > SHOWN_LINES:
-        print(f"... and {len(lines) - SHOWN_LINES} more lines")

@@ -132,6 +132,13 @@ def test_what_differs_in_anything_else_is_no_near_duplicate(old, new):
     assert near((old, new)) != near()
 
 
+def test_a_reason_says_nothing_of_the_one_file():
+    text = workflow().replace("run: echo", "name: {}\n        run: echo")
+    skipped = prepare.convert(Workflow(None, "x", text.encode()))
+    assert skipped.detail == '$.jobs.test.steps[0].name: {} is not of type "string"'
+    assert skipped.reason == '$.jobs.*.steps[].name: ... is not of type "string"'
+
+
 def test_reasons_are_counted_by_kind_not_by_file():
     reason = '$.jobs.a-b.steps[12].name: 7 is not of type "string"'
     assert prepare.in_general(reason) == '$.jobs.*.steps[].name: ... is not of type "string"'
