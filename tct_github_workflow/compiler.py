@@ -255,9 +255,8 @@ class Compiler:
         return self.strings(cron_lines(), sign)
 
     def role(self, kind, pointer, node, sign):
-        """Says nothing about the string alone: see threads.py."""
-        self.refuse_negation(pointer, "role", sign)
-        return [Strings()]
+        """Says nothing about a value alone: see threads.py."""
+        return self.all_or_none(kind, sign)
 
     # --- keywords for arrays ----------------------------------------------------------------------
     def items(self, kind, pointer, node, sign):
@@ -451,7 +450,7 @@ KEYWORDS = {
     "minLength": ("string", Compiler.min_length),
     "expr": ("string", Compiler.expr),
     "cron": ("string", Compiler.cron),
-    "role": ("string", Compiler.role),
+    "role": ("every kind", Compiler.role),
     "items": ("array", Compiler.items),
     "minItems": ("array", Compiler.min_items),
     "minProperties": ("object", Compiler.min_properties),

@@ -12,7 +12,8 @@ expression) is added here. The result is a JSON schema with three keywords more:
 
     expr    {"place": a name in "places", "kind": see expression_control.py}: a string in which
             expressions are read
-    role    "id" of a step, or "needs", which names jobs: rules between names that the matcher knows
+    role    "jobs" of the mapping of jobs, "needs" of a job's name in `needs`, "step-id" of a step's
+            id: rules between names (and their length, 99 at most) that the matcher knows
     cron    true: five fields that GitHub's parser reads
 
 A definition is named github: and GitHub's name, and @place is added where the contexts come from around it.
@@ -236,10 +237,15 @@ class Deriver:
     def build_jobs(self, name, context):
         job = self.reference("job", context)
         patterns = {ID["pattern"]: job, "^__": False}
-        return {"type": "object", "patternProperties": patterns, "additionalProperties": False}
+        return {
+            "type": "object",
+            "role": "jobs",
+            "patternProperties": patterns,
+            "additionalProperties": False,
+        }
 
     def build_step_id(self, name, context):
-        return {**ID, "role": "id"}
+        return {**ID, "role": "step-id"}
 
     def build_needs(self, name, context):
         job = {**ID, "role": "needs"}

@@ -26,6 +26,20 @@ NUMBERS = from_regex(
     r"|[+-]Infinity|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)$"
 )
 NUMBER_STARTS = b"+-.0123456789"
+CONTEXTS = (
+    "env",
+    "github",
+    "inputs",
+    "job",
+    "jobs",
+    "matrix",
+    "needs",
+    "runner",
+    "secrets",
+    "steps",
+    "strategy",
+    "vars",
+)
 # contexts of which the first name after the dot is somebody's choice
 NAMED_CONTEXTS = ("inputs", "jobs", "matrix", "needs", "steps")
 
@@ -86,8 +100,8 @@ HOLLOW_COST = {
 }
 
 
-class Control:
-    """The controls of the expressions of one place: its contexts and functions.
+class Syntax:
+    """The controls of expressions that may use any of some names.
 
     contexts   lower-case names
     functions  {lower-case name: (least, most) arguments}
@@ -98,8 +112,9 @@ class Control:
         self.functions = functions
         self.number = {}  # name of a control -> the control
         self.rows = []  # (256,) moves of each control, filled one after the other
-        self.left = []  # bytes from each control to where an operand, or the text, is complete
-        self.left_at_limit = {}  # the same where no deeper nesting is allowed, if it differs
+        # bytes from each control to where an operand, or the text, is complete; of the controls
+        # inside a name see names_allowed()
+        self.left = []
         self.actions = []  # (name of a method, its argument): move -2 - i means actions[i]
         self._action_number = {}
         self._add_operands()
@@ -109,6 +124,8 @@ class Control:
             for situation in situations:
                 self._add_situation(kind, situation)
         self.table = np.array(self.rows, np.int32)  # (controls, 256)
+        self.bit = {name: 1 << i for i, name in enumerate((*contexts, *functions))}
+        self.used = np.zeros(len(self.rows), np.int64)  # the bit of the name that ends at a control
         self.hollow = {}  # controls at a string that is all so far -> "empty" or "full"
         self.outside = set()  # controls outside of expressions
         self.literals = set()  # controls inside a string
@@ -126,6 +143,29 @@ class Control:
             self.outside.add(control)
         if name in ("literal", "literal $", "literal ${"):
             self.literals.add(control)
+        if name[0] == "name" and not (name[1] in KEYWORDS and name[2]):
+            self.used[control] = self.bit.get(name[1].lower(), 0)
+
+    def names_allowed(self, contexts, functions):
+        """The same where only these names are: -> Names."""
+        n_controls = len(self.rows)
+        left = np.array(self.left)
+        left_at_limit = left.copy()
+        table = self.table.copy()
+        in_a_name = list(WORD)
+        for name, control in self.number.items():
+            if name[0] == "name":
+                _, begun, exact = name
+                costs = self._name_costs(begun, exact, contexts, functions)
+                left[control], left_at_limit[control] = costs
+                if self.used[control] and begun.lower() not in (*contexts, *functions):
+                    longer = table[control, in_a_name]
+                    table[control] = DEAD
+                    table[control, in_a_name] = longer
+        never = np.append(left >= FAR, False)  # of each control, and False for any other move
+        table[never[np.where(table >= 0, table, n_controls)]] = DEAD
+        allowed = sum(self.bit[name] for name in (*contexts, *functions))
+        return Names(allowed, table, left, left_at_limit)
 
     def to(self, *name):
         """The control of that name, to be filled by add()."""
@@ -301,16 +341,9 @@ class Control:
                 if ("name", *longer) not in self.number:
                     todo.append(("name", *longer))
                 moves.append((char.encode(), self.to("name", *longer)))
-            self._add_name(name, moves)
+            self.add(name, FAR, *moves)
         for name in self.functions:
             self.add(("call", name), self._call_cost(name), *self._call(name))
-
-    def _add_name(self, name, moves):
-        _, begun, exact = name
-        left, left_at_limit = self._name_costs(begun, exact)
-        self.add(name, left, *moves)
-        if left_at_limit != left:
-            self.left_at_limit[self.to(*name)] = left_at_limit
 
     def _after_name(self, name, exact):
         """Moves after a whole name."""
@@ -329,17 +362,21 @@ class Control:
         least, _ = self.functions[function]
         return 2 + max(0, 2 * least - 1)
 
-    def _name_costs(self, begun, exact):
+    def _name_costs(self, begun, exact, contexts, functions):
         """Bytes to a whole name, with its call; the same where no argument may be nested."""
-        names = [(word, 0) for word in KEYWORDS if exact]
-        names += [(name, 0) for name in self.contexts]
-        names += [(f, self._call_cost(f)) for f in self.functions]
         left = left_at_limit = FAR
-        for name, call in names:
-            if name.startswith(begun if name in KEYWORDS else begun.lower()):
-                cost = len(name) - len(begun) + call
+        for word in KEYWORDS if exact else ():
+            if word.startswith(begun):
+                left = left_at_limit = min(left, len(word) - len(begun))
+        begun = begun.lower()
+        for name in contexts:
+            if name.startswith(begun):
+                left = left_at_limit = min(left, len(name) - len(begun))
+        for name in functions:
+            if name.startswith(begun):
+                cost = len(name) - len(begun) + self._call_cost(name)
                 left = min(left, cost)
-                if call <= 2:
+                if self.functions[name][0] == 0:
                     left_at_limit = min(left_at_limit, cost)
         return left, left_at_limit
 
@@ -366,7 +403,17 @@ class Control:
         self.add(("}", kind, name), 1 + situation.left, (b"}", self.to(kind, name, "")))
 
 
+@dataclass(frozen=True, eq=False)
+class Names:
+    """What of a Syntax is left where only some names are allowed."""
+
+    allowed: int  # their bits
+    table: np.ndarray  # (controls, 256) moves
+    left: np.ndarray  # (controls,) bytes to where an operand, or the text, is complete
+    left_at_limit: np.ndarray  # (controls,) the same where no deeper nesting is allowed
+
+
 @functools.cache
-def control_of(contexts, functions):
-    """The Control of a place; contexts: a frozenset, functions: a frozenset of (name, range)."""
-    return Control(contexts, dict(functions))
+def syntax_of(contexts, functions):
+    """The Syntax of a tuple of contexts and a tuple of (name, range)."""
+    return Syntax(contexts, dict(functions))

@@ -10,7 +10,7 @@ import functools
 from typing import NamedTuple, Optional
 
 from .automaton import ANY, FAR, both, from_regex, min_length, negate
-from .expression_control import HOLLOW_COST, SITUATIONS, control_of
+from .expression_control import CONTEXTS, HOLLOW_COST, SITUATIONS, syntax_of
 from .utf8 import DEAD
 
 MAX_DEPTH = 50  # of GitHub's parser: levels of nesting, operators and accesses that it counts
@@ -88,21 +88,19 @@ def situation_after(kind, size):
 class Expressions:
     """The pushdown automaton of one place.
 
-    contexts   names of the place's contexts
-    functions  {name: (least, most) arguments} of its functions, besides FUNCTIONS
+    contexts, functions  names that may be used there, in lower case
     """
 
-    def __init__(self, contexts, functions):
-        own = {name.lower(): tuple(n_arguments) for name, n_arguments in functions.items()}
-        self.functions = {**own, **FUNCTIONS}
-        contexts = frozenset(name.lower() for name in contexts)
-        self.control = control_of(contexts, frozenset(self.functions.items()))
-        self.rows = self.control.table.tolist()
-        self.left = self.control.left
+    def __init__(self, syntax, contexts, functions):
+        self.syntax = syntax
+        self.functions = syntax.functions
+        self.names = syntax.names_allowed(contexts, functions)
+        self.rows = self.names.table.tolist()
+        self.left = self.names.left.tolist()
         self.moves = []  # of each action: (method, argument)
-        for action, argument in self.control.actions:
+        for action, argument in syntax.actions:
             self.moves.append((getattr(self, "_" + action), argument))
-        number = self.control.number
+        number = syntax.number
         self.operand = number["operand"]
         self.index = number["index"]
         self.argument = number["argument"]
@@ -147,12 +145,13 @@ class Expressions:
         left = self.left[control]
         if frame is None:
             return left
-        if control in self.control.left_at_limit and state.depth() >= MAX_DEPTH:
-            left = self.control.left_at_limit[control]
-        elif control in self.control.hollow:
-            left += HOLLOW_COST[frame.kind, self.control.hollow[control]]
-        elif control == self.argument and self._has_enough(frame, frame.count - 1):
-            return frame.below.to_close + 1
+        if control == self.argument:
+            if self._has_enough(frame, frame.count - 1):
+                return frame.below.to_close + 1
+        elif control in self.syntax.hollow:
+            left += HOLLOW_COST[frame.kind, self.syntax.hollow[control]]
+        elif state.depth() >= MAX_DEPTH:
+            left = int(self.names.left_at_limit[control])
         return left + frame.to_close
 
     def outer_detour(self, control):
@@ -279,9 +278,9 @@ class Expressions:
 
 
 @functools.cache
-def expressions_of(contexts, functions):
-    """The Expressions of a place; contexts: a tuple, functions: a tuple of (name, range)."""
-    return Expressions(contexts, dict(functions))
+def expressions_of(syntax, contexts, functions):
+    """The Expressions of a place; contexts and functions: tuples of names."""
+    return Expressions(syntax, contexts, functions)
 
 
 class ByState:
@@ -300,13 +299,22 @@ class ExpressionText:
     kind       "text", "some", "has", "whole", "one" or "bare" (see expression_control.py)
     """
 
-    def __init__(self, contexts, functions, kind):
-        self.expressions = expressions_of(tuple(contexts), tuple(sorted(functions.items())))
+    def __init__(self, contexts, functions, kind, more_functions=()):
+        """contexts: names. functions: {name: (least, most) arguments}, besides FUNCTIONS.
+
+        more_functions: the same of other places, to share with them what does not depend on names.
+        """
+        contexts = tuple(name.lower() for name in contexts)
+        functions = {name.lower(): tuple(n) for name, n in functions.items()} | FUNCTIONS
+        more = {name.lower(): tuple(n) for name, n in dict(more_functions).items()}
+        all_contexts = tuple(dict.fromkeys((*CONTEXTS, *contexts)))
+        syntax = syntax_of(all_contexts, tuple(sorted({**more, **functions}.items())))
+        self.expressions = expressions_of(syntax, contexts, tuple(functions))
         self.kind = kind
         self.bytes_to_end = ByState(self.expressions.bytes_to_end)
         self.accepting = ByState(self._is_accepting)
         self.detour = ByState(self._detour)
-        number = self.expressions.control.number
+        number = syntax.number
         if kind == "bare":
             self.start = State(number["bare"], BOTTOM[kind])
         else:
@@ -349,7 +357,7 @@ class ExpressionText:
 
     def is_literal(self, state):
         """Whether the text stands inside a string of an expression."""
-        return state.control in self.expressions.control.literals
+        return state.control in self.expressions.syntax.literals
 
     def is_deep(self, state):
         """Whether the text of one token may reach the limit of nesting."""

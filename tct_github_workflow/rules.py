@@ -24,8 +24,12 @@ def github_rules():
 def expression_text(place, kind):
     """The one automaton of strings with expressions of a place of github_rules.json."""
     place = github_rules()["places"][place]
-    functions = {name: tuple(n_arguments) for name, n_arguments in place["functions"].items()}
-    return ExpressionText(place["contexts"], functions, kind)
+    more_functions = {}
+    for other in github_rules()["places"].values():
+        shared = place["functions"].keys() & other["functions"].keys()
+        if all(place["functions"][name] == other["functions"][name] for name in shared):
+            more_functions = {**other["functions"], **more_functions}
+    return ExpressionText(place["contexts"], place["functions"], kind, more_functions)
 
 
 def schema_of(rules):

@@ -12,11 +12,13 @@ import numpy as np
 
 from .automaton import FAR
 from .cache import Cache
-from .expressions import ASKS, UNKNOWN, ExpressionText, State
+from .expression_control import WORD
+from .expressions import ASKS, UNKNOWN, ExpressionText, State, expressions_of
 from .token_table import token_table
 from .utf8 import DEAD
 
 _text_costs = Cache(256)
+IN_A_NAME = np.isin(np.arange(256), list(WORD))
 ASKED = -3  # in a walk: the stack decides
 NOT_KNOWN = -2  # in a table of relative states: not computed yet
 
@@ -68,25 +70,31 @@ class Texts:
 
     numbers  (n,) places in token_table().texts
     rests    [bytes], the longest first
+    used     (n,) bits of the names in what is not left
     """
 
-    def __init__(self, numbers, rests):
+    def __init__(self, numbers, rests, used):
         self.numbers = numbers
         self.rests = rests
+        self.used = used
         self.columns = columns_of(rests)
-        self.reaches = {}  # by (expressions, control)
+        self.reaches = {}  # by (Syntax, control)
 
     def add_costs(self, to_end, automaton, state):
-        """Writes bytes_to_end() after each of these texts into to_end (n_texts,)."""
+        """Writes bytes_to_end after each of these texts into to_end (n_texts,)."""
         expressions = automaton.expressions
-        key = (expressions, state.control)
+        key = (expressions.syntax, state.control)
         if key not in self.reaches:
-            self.reaches[key] = Reach(self, expressions, state.control)
+            self.reaches[key] = Reach(self, *key)
         reach = self.reaches[key]
+        forbidden = ~expressions.names.allowed
         to_close = state.frame.to_close if state.frame else 0
-        to_end[reach.numbers] = reach.to_end + to_close
-        for control, numbers in reach.loose:
-            to_end[numbers] = automaton.bytes_to_end[state._replace(control=control)]
+        costs = reach.to_end + (left_of_names(expressions)[reach.controls] + to_close)
+        costs[reach.used & forbidden != 0] = FAR
+        to_end[reach.numbers] = costs
+        for control, numbers, used in reach.loose:
+            allowed = numbers[used & forbidden == 0]
+            to_end[allowed] = automaton.bytes_to_end[state._replace(control=control)]
         for control, byte, rests in reach.asks:
             after = expressions.step(state._replace(control=control), byte)
             if after is not None:
@@ -94,39 +102,84 @@ class Texts:
 
 
 class Reach:
-    """What texts do from one control, whatever the stack.
+    """What texts do from one control, whatever the stack and whichever names are allowed.
 
-    numbers  (n,) texts of which the cost is known but for what closes the stack, and
-    to_end   (n,) int32 that cost: bytes of the shortest rest
-    loose    [(control, numbers)]: with these the cost after depends on the stack
-    asks     [(control, byte, Texts)]: here the stack decides about the byte; the rests after it
+    numbers   (n,) texts after which the cost is known but for what closes the stack
+    to_end    (n,) int32 that cost: bytes of the shortest rest, and
+    controls  (n,) the control there: if it is in a name, what is left of that comes on top
+    used      (n,) bits of the names in them
+    loose     [(control, numbers, used)]: with these the cost depends on the stack by more
+    asks      [(control, byte, Texts)]: here the stack decides about the byte; the rests after it
     """
 
-    def __init__(self, texts, expressions, control):
-        states = relative_states(expressions)
-        frame = None if control in expressions.control.outside else UNKNOWN
-        start = states.intern(State(control, frame))
-        ends, stops = states.follow(len(texts.rests), texts.columns, start)
-        reached = np.flatnonzero(ends >= 0)
+    def __init__(self, texts, syntax, control):
+        states = relative_states(syntax)
+        frame = None if control in syntax.outside else UNKNOWN
+        walk = Walk(states, texts, states.intern(State(control, frame)))
+        reached = np.flatnonzero(walk.ends >= 0)
+        ends = walk.ends[reached]
         self.numbers = texts.numbers[reached]
-        self.to_end = states.to_end[ends[reached]]
+        self.used = walk.used[reached]
+        self.to_end = states.to_end[ends]
+        self.controls = states.controls[ends]
         self.loose = []
-        for end in set(ends[reached].tolist()):
-            state = states.states[end]
-            if states.is_loose(state):
-                self.loose.append((state.control, texts.numbers[ends == end]))
-        groups = {}  # by what the byte does to the stack
-        for i, n_bytes, before in stops:
-            byte = texts.rests[i][n_bytes]
-            control = states.states[before].control
-            move = expressions.rows[control][byte]
-            groups.setdefault(move, []).append((i, n_bytes, control, byte))
+        for end in set(ends.tolist()):
+            if states.is_loose(states.states[end]):
+                same = ends == end
+                self.loose.append((states.controls[end], self.numbers[same], self.used[same]))
         self.asks = []
-        for stopped in groups.values():
-            _, _, control, byte = stopped[0]
-            numbers = texts.numbers[[i for i, *_ in stopped]]
-            rests = [texts.rests[i][n_bytes + 1 :] for i, n_bytes, *_ in stopped]
-            self.asks.append((control, byte, sorted_texts(numbers, rests)))
+        for stops in walk.stops.values():
+            order = sorted(stops, key=lambda stop: -len(stop.rest))
+            numbers = texts.numbers[[stop.index for stop in order]]
+            used = walk.used[[stop.index for stop in order]]
+            rests = Texts(numbers, [stop.rest for stop in order], used)
+            self.asks.append((order[0].control, order[0].byte, rests))
+
+
+class Stop(NamedTuple):
+    """Where a text comes to a byte that the stack decides about."""
+
+    index: int  # of the text
+    control: int
+    byte: int
+    rest: bytes  # after the byte
+
+
+class Walk:
+    """All of some texts from one relative state, by columns.
+
+    ends   (n,) the state after each text; DEAD or ASKED
+    used   (n,) bits of the names in each text
+    stops  {move: [Stop]} of those that are ASKED: with the same move the same happens to the stack
+    """
+
+    def __init__(self, states, texts, start):
+        self.states = states
+        self.texts = texts
+        self.ends = np.full(len(texts.rests), start, np.int32)
+        self.used = texts.used.copy()
+        self.stops = {}
+        going = np.arange(len(self.ends))
+        for i, column in enumerate(texts.columns):
+            going = going[: np.searchsorted(going, len(column))]
+            going = self.one_byte(i, going, column[going])
+            if not len(going):
+                break
+
+    def one_byte(self, i, going, column):
+        """-> which texts are still going."""
+        before = self.ends[going]
+        after = self.states.after_bytes(before, column)
+        self.used[going] |= np.where(IN_A_NAME[column], 0, self.states.used[before])
+        self.ends[going] = after
+        for j in np.flatnonzero(after == ASKED).tolist():
+            index = int(going[j])
+            text = self.texts.rests[index]
+            control = int(self.states.controls[before[j]])
+            stop = Stop(index, control, text[i], text[i + 1 :])
+            move = int(self.states.expressions.syntax.table[control, text[i]])
+            self.stops.setdefault(move, []).append(stop)
+        return going[after >= 0]
 
 
 def columns_of(texts):
@@ -138,32 +191,43 @@ def columns_of(texts):
     return columns
 
 
-def sorted_texts(numbers, rests):
-    order = sorted(range(len(rests)), key=lambda i: -len(rests[i]))
-    return Texts(numbers[order], [rests[i] for i in order])
-
-
 @functools.cache
 def every_text():
     """The texts of all tokens."""
     texts = token_table().texts
-    return Texts(np.arange(len(texts)), texts)
+    n = len(texts)
+    return Texts(np.arange(n), texts, np.zeros(n, np.int64))
+
+
+@functools.cache
+def left_of_names(expressions):
+    """(controls,) int32: bytes to the end of a name and its call; 0 outside of names."""
+    left = np.zeros(len(expressions.syntax.rows), np.int32)
+    for name, control in expressions.syntax.number.items():
+        if name[0] == "name":
+            left[control] = expressions.names.left[control]
+    return left
 
 
 class RelativeStates:
     """States over an unknown stack, numbered as they are first met: no more than tokens can make.
 
-    states  [State]
-    table   (n, 256) int32: the number after each byte; DEAD, ASKED or NOT_KNOWN
-    to_end  (n,) int32 bytes of the shortest rest, without what closes the stack
+    states    [State]
+    table     (n, 256) int32: the number after each byte; DEAD, ASKED or NOT_KNOWN
+    to_end    (n,) int32 bytes of the shortest rest, without what is left of a name or of the stack
+    controls  (n,) the control of each
+    used      (n,) the bit of the name that ends there
     """
 
-    def __init__(self, expressions):
-        self.expressions = expressions
+    def __init__(self, syntax):
+        # with all names
+        self.expressions = expressions_of(syntax, syntax.contexts, tuple(syntax.functions))
         self.states = []
         self.number = {}
         self.table = np.full((256, 256), NOT_KNOWN, np.int32)
         self.to_end = np.zeros(256, np.int32)
+        self.controls = np.zeros(256, np.int32)
+        self.used = np.zeros(256, np.int64)
 
     def intern(self, state):
         key = state.control, state.frame and state.frame.shape
@@ -171,35 +235,26 @@ class RelativeStates:
             number = self.number[key] = len(self.states)
             self.states.append(state)
             if number == len(self.table):
-                rows = np.full_like(self.table, NOT_KNOWN)
-                self.table = np.concatenate([self.table, rows])
-                self.to_end = np.concatenate([self.to_end, np.zeros_like(self.to_end)])
+                self.grow()
+            self.controls[number] = state.control
+            self.used[number] = self.expressions.syntax.used[state.control]
             if not self.is_loose(state):
-                self.to_end[number] = min(FAR, self.expressions.bytes_to_end(state))
+                left = left_of_names(self.expressions)[state.control]
+                self.to_end[number] = self.expressions.bytes_to_end(state) - left
         return self.number[key]
+
+    def grow(self):
+        self.table = np.concatenate([self.table, np.full_like(self.table, NOT_KNOWN)])
+        self.to_end = np.concatenate([self.to_end, np.zeros_like(self.to_end)])
+        self.controls = np.concatenate([self.controls, np.zeros_like(self.controls)])
+        self.used = np.concatenate([self.used, np.zeros_like(self.used)])
 
     def is_loose(self, state):
         """The cost depends on the unknown stack by more than what closes it."""
-        return state.frame is UNKNOWN and state.control in self.expressions.control.loose
-
-    def follow(self, n, columns, start):
-        """-> ((n,) the state after every text, [(text, its byte, state) where a stack decides])."""
-        ends = np.full(n, start, np.int32)
-        stops = []
-        going = np.arange(len(ends))
-        for i, column in enumerate(columns):
-            going = going[: np.searchsorted(going, len(column))]
-            before = ends[going]
-            after = self.after_bytes(before, column[going])
-            ends[going] = after
-            for j in np.flatnonzero(after == ASKED).tolist():
-                stops.append((int(going[j]), i, int(before[j])))
-            going = going[after >= 0]
-            if not len(going):
-                break
-        return ends, stops
+        return state.frame is UNKNOWN and state.control in self.expressions.syntax.loose
 
     def after_bytes(self, states, column):
+        """The numbers (n,) after one byte each (n,)."""
         after = self.table[states, column]
         missing = np.flatnonzero(after == NOT_KNOWN)
         if len(missing):
@@ -217,6 +272,6 @@ class RelativeStates:
 
 
 @functools.cache
-def relative_states(expressions):
-    """The one RelativeStates of some Expressions."""
-    return RelativeStates(expressions)
+def relative_states(syntax):
+    """The one RelativeStates of a Syntax."""
+    return RelativeStates(syntax)
