@@ -16,7 +16,7 @@ expression) is added here. The result is a JSON schema with three keywords more:
             id: rules between names (and their length, 99 at most) that the matcher knows
     cron    true: five fields that GitHub's parser reads
 
-A definition is named github: and GitHub's name, and @place is added where the contexts come from around it.
+A definition is named github: and GitHub's name; @place is added where it depends on the contexts.
 """
 
 import hashlib

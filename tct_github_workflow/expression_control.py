@@ -57,8 +57,8 @@ class Situation:
     opens: bool = True  # an expression may open here
 
 
-# Of each kind of text with expressions: new: nothing so far; without: no expression so far;
-# within: complete as it is; hollow: nothing but ${{ 'a string' }}, which is no expression to GitHub.
+# Of each kind of text with expressions. new: nothing so far; without: no expression so far;
+# within: complete as it is; hollow: nothing but ${{ 'a string' }}, to GitHub no expression.
 #   text   any text          some   the same, not empty
 #   has    any text with an expression in it          whole  nothing but expressions
 #   one    a single expression
@@ -392,7 +392,7 @@ class Syntax:
             moves[0] = [(b"$", self.to(kind, name, "$"))]
             moves[1] = [(b"{", self.to(kind, name, "${"))]
             moves[2] = [(b"{", opening)]
-        for typed, special in zip(("", "$", "${"), moves):
+        for typed, special in zip(("", "$", "${"), moves, strict=True):
             control = (kind, name, typed)
             cost = min(left, SHORTEST - len(typed)) if typed else situation.left
             if then is None:

@@ -155,7 +155,7 @@ class Expressions:
         return left + frame.to_close
 
     def outer_detour(self, control):
-        """Bytes of the shortest rest of at least one byte, from a control outside of expressions."""
+        """Bytes of the shortest rest of at least one byte, outside of expressions."""
         targets = [move for move in self.rows[control] if move >= 0]
         return min((1 + self.left[target] for target in targets), default=FAR)
 
