@@ -16,7 +16,6 @@ Every rate stands beside the same rate for real validation workflows, by the sam
 import collections
 import importlib.util
 import json
-import math
 import os
 import platform
 import shlex
@@ -28,7 +27,6 @@ import torch
 
 import tct_github_workflow as tct
 from config import configure, fail
-from data import packing
 from data.judge import (
     RUNGS,
     action,
@@ -45,7 +43,9 @@ from data.judge import (
 )
 from data.report import code, picture, progress, rate, table, write
 from data.sources import read_input
+from data.windows import load as load_data
 from generate import generate
+from metrics.likelihood import measure_likelihood
 from sample import load
 from tct_github_workflow import alphabet, json_text, linear, vocab
 
@@ -67,87 +67,6 @@ _began = time.perf_counter()  # the underscore keeps it from being a setting
 
 # -----------------------------------------------------------------------------
 # what is measured with the model
-
-
-def likelihood(model, documents, sizes, batch_tokens=16384):
-    """How well the model predicts whole documents: all, by length, by what the tokens hold. sizes: their bytes of minified JSON.
-
-    Each token is predicted once, with as much context as fits: what exceeds block_size is read through windows that start at every
-    multiple of the stride, of which each but the first scores only what the one before did not reach.
-    """
-    T, stride, device = model.config.block_size, packing.STRIDE, model.wte.weight.device
-    lengths, sizes, ids = (
-        np.array([len(d) for d in documents]),
-        np.array(sizes),
-        np.concatenate(documents).astype(np.int64),
-    )
-    nats = np.full(len(ids), np.nan)  # of each token: one that nothing scored would spoil every sum
-    windows = [
-        (
-            min(T, n - start),
-            begin + start,
-            T - stride if start else 0,
-            start // stride,
-        )  # length, where in ids, first scored, position
-        for begin, n in zip((np.cumsum(lengths) - lengths).tolist(), lengths.tolist())
-        for start in range(0, max(1, n - T + stride), stride)
-    ]
-    windows.sort(reverse=True)  # the longest first: neighbours need little padding
-    while windows:
-        size = max(1, batch_tokens // windows[0][0])
-        batch, windows = windows[:size], windows[size:]
-        idx = torch.zeros(len(batch), batch[0][0], dtype=torch.int64)
-        targets = torch.full_like(idx, -1)
-        for b, (n, at, scored, position) in enumerate(batch):
-            idx[b, 0] = min(position, model.config.vocab_size - 1)
-            idx[b, 1:n] = torch.from_numpy(ids[at : at + n - 1])
-            targets[b, scored:n] = torch.from_numpy(ids[at + scored : at + n])
-        with torch.no_grad():
-            losses = model(idx.to(device), targets.to(device), reduction="none")[1].cpu().numpy()
-        for b, (n, at, scored, _) in enumerate(batch):
-            nats[at + scored : at + n] = losses[b, scored:n]
-        progress("likelihood, tokens", len(ids) - int(np.isnan(nats).sum()), len(ids))
-
-    def over(chosen):
-        """chosen: bool, one for each document."""
-        n, n_nats, n_bytes = (
-            int(lengths[chosen].sum()),
-            nats[np.repeat(chosen, lengths)].sum(),
-            int(sizes[chosen].sum()),
-        )
-        return {
-            "documents": int(chosen.sum()),
-            "tokens": n,
-            "bytes": n_bytes,
-            "nats_per_token": n_nats / n,
-            "perplexity": math.exp(n_nats / n),
-            "bits_per_byte": n_nats / math.log(2) / n_bytes,
-        }
-
-    edges = [0, 64, 128, 256, 512, 1024, 2048, math.inf]
-    by_length = {
-        f"{a:,} to {b - 1:,}" if b < math.inf else f"{a:,} and more": over(chosen)
-        for a, b in zip(edges, edges[1:])
-        if (chosen := (lengths >= a) & (lengths < b)).any()
-    }
-    symbols = np.array(
-        [b.count(0xEE) for b in vocab.vocab().bytes] + [0]
-    )  # the byte that leads the 3 of a symbol, and nothing else
-    text = np.array([len(b) for b in vocab.vocab().bytes] + [0]) > 3 * symbols
-    by_content = {}
-    for name, chosen in (
-        ("structure only", ~text),
-        ("both", text & (symbols > 0)),
-        ("string content only", text & (symbols == 0)),
-    ):
-        chosen = chosen[ids]
-        n, n_nats = int(chosen.sum()), nats[chosen].sum()
-        by_content[name] = {
-            "tokens": n,
-            "nats_per_token": n_nats / max(n, 1),
-            "share_of_nats": n_nats / nats.sum(),
-        }
-    return {**over(lengths > 0), "by_length": by_length, "by_content": by_content}
 
 
 def cut(workflows, n):
@@ -366,7 +285,7 @@ if __name__ == "__main__":
         device = model.wte.weight.device
     data_dir = data_dir or checkpoint.get("data_dir") or "data/pypi"
     try:
-        arrays, tables, metas = packing.load(data_dir)
+        arrays, tables, metas = load_data(data_dir)
         if next(iter(metas.values()))["tokenizer_hash"] != tct.tokenizer_hash():
             fail(
                 f"{data_dir} was prepared with another version of the tokenizer. Run prepare.py --data_dir={data_dir} again."
@@ -403,8 +322,11 @@ if __name__ == "__main__":
         if not found["samples"]:
             fail(f"{samples}: there is no workflow in it")
     else:
-        results["likelihood"] = likelihood(
-            model, val, [len(json_text.dump_json(read(d)).encode()) for d in val]
+        results["likelihood"] = measure_likelihood(
+            model,
+            val,
+            [len(json_text.dump_json(read(d)).encode()) for d in val],
+            progress=lambda done, total: progress("likelihood, tokens", done, total),
         )
         for name in ("samples", "unconstrained"):
             rows = {}  # by number, as the order in which they end depends on batch_size
@@ -428,7 +350,7 @@ if __name__ == "__main__":
         page += [
             "## Likelihood\n",
             f"All {r['documents']:,} validation workflows, {r['bytes']:,} bytes of minified JSON; each token is predicted "
-            "once, with as much context as fits. Only bits per byte compare across tokenizers.\n",
+            "once, from half a block to a block of context before it. Only bits per byte compare across tokenizers.\n",
             table(
                 [
                     "tokens in the workflow",

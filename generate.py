@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import tct_github_workflow as tct
-from data.packing import STRIDE
+from data.windows import next_start, open_window
 from tct_github_workflow.alphabet import EOD
 from tct_github_workflow.vocab import vocab
 
@@ -238,9 +238,8 @@ def make_room(config, cache, rows):
     for b, length in enumerate(cache.length.tolist()):
         row = rows[b]
         if length + len(row.unread) > config.block_size:
-            position = -(-(len(row.tokens) - config.block_size // 2) // STRIDE)
-            position_token = min(position, config.vocab_size - 1)
-            row.unread = [position_token, *row.tokens[position * STRIDE :]]
+            start = next_start(len(row.tokens), config.block_size)
+            row.unread = open_window(row.tokens, start, config.vocab_size)
             cache.length[b] = 0
 
 

@@ -1,4 +1,4 @@
-"""The GPT, in one file: the forward for training, the cached one for sampling, the scoring of documents, the optimizers.
+"""The GPT, in one file: the forward for training, the cached one for sampling, the optimizers.
 
 A pre-norm decoder with rotary positions, QK norm, RMSNorm without weights, ReLU squared, no biases, projections that start at
 zero, a soft cap on the logits, the embedding added again before each block and value embeddings in the last two blocks, as
@@ -13,7 +13,6 @@ are shifted: idx = [position, c1, ..., c(n-1)], targets = [c1, ..., cn].
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn as nn
 from torch.nn import functional as F
@@ -433,41 +432,3 @@ class Muon(torch.optim.Muon):
                 )  # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"] * scale)
-
-
-@torch.no_grad()
-def document_nats(model, documents, batch_tokens=16384, stride=32):
-    """Nats that the model needs for each document: (n,) float64 on the CPU, for any batch_tokens the same but for float noise.
-
-    documents: sequences of ids. Every token is predicted once. What exceeds block_size is read through windows that start at
-    multiples of stride, half a block apart and scored from where the window before ended, as when generation re-windows.
-    """
-    device, T = model.wte.weight.device, model.config.block_size
-    windows = []  # (length, document, start, first token scored)
-    for i, tokens in enumerate(documents):
-        start = scored = 0
-        while scored < len(tokens):
-            end = min(start + T, len(tokens))
-            windows.append((end - start, i, start, scored))
-            start, scored = max(start + stride, (end - T // 2) // stride * stride), end
-    windows.sort(
-        reverse=True
-    )  # the longest first: neighbours need little padding, and memory runs out at once or never
-    nats = torch.zeros(len(documents), dtype=torch.float64)
-    while windows:
-        size = max(1, batch_tokens // windows[0][0])
-        batch, windows = windows[:size], windows[size:]
-        idx = np.zeros((len(batch), batch[0][0]), np.int64)
-        targets = np.full_like(idx, -1)
-        for b, (length, i, start, scored) in enumerate(batch):
-            content = np.asarray(documents[i][start : start + length], np.int64)
-            idx[b, 0] = min(start // stride, model.config.vocab_size - 1)
-            idx[b, 1:length] = content[:-1]
-            targets[b, scored - start : length] = content[scored - start :]
-        _, loss = model(
-            torch.from_numpy(idx).to(device), torch.from_numpy(targets).to(device), reduction="none"
-        )
-        nats.index_add_(
-            0, torch.tensor([w[1] for w in batch]), loss.sum(dim=1, dtype=torch.float64).cpu()
-        )
-    return nats

@@ -30,10 +30,11 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 from config import configure
-from data.packing import STRIDE as _STRIDE  # the underscore keeps it from being a setting
-from data.packing import fill, load, pack
+from data.windows import STRIDE as _STRIDE  # the underscore keeps it from being a setting
+from data.windows import count_targets, fill, load, pack
 from device import choose_device
-from model import GPT, GPTConfig, document_nats
+from metrics.likelihood import bits_per_byte, token_nats
+from model import GPT, GPTConfig
 
 # data and run
 data_dir = "data/pypi"  # what prepare.py wrote; several folders, comma-separated, are read as one
@@ -204,7 +205,7 @@ def next_batch(epoch, row):
         )
         fill(rows[first : first + micro_rows], ids["train"], batch.numpy(), tokenizer[0])
         batches.append(batch.to(device, non_blocking=True))
-    return batches, int(sum(windows[:, 2].sum() for windows in rows)), (epoch, row)
+    return batches, count_targets(rows), (epoch, row)
 
 
 # ---- device and precision: what the machine is good at
@@ -436,22 +437,24 @@ while True:
         start = time.perf_counter()
         raw_model.eval()
         with autocast:
-            nats = document_nats(raw_model, val_documents[rank::world_size]).sum()
+            nats = token_nats(raw_model, val_documents[rank::world_size]).sum()
+        nats = torch.tensor(nats)
         raw_model.train()
         if world_size > 1:
             nats = nats.to(device)
             dist.all_reduce(nats)
-        val_loss, bits_per_byte = nats.item() / val_tokens, nats.item() / math.log(2) / val_bytes
+        val_loss = nats.item() / val_tokens
+        val_bits_per_byte = bits_per_byte(nats.item(), val_bytes)
         best = min(val_loss, state["best_val_loss"])
         state.update(last_eval=iter_num, best_val_loss=best)
         record(
             iter=iter_num,
             val_loss=val_loss,
-            val_bits_per_byte=bits_per_byte,
+            val_bits_per_byte=val_bits_per_byte,
             seconds=state["seconds"] + start - log_time - eval_seconds,
         )
         say(
-            f"eval {iter_num} | val {val_loss:.4f} nats | {bits_per_byte:.4f} bits/byte | best {best:.4f} nats"
+            f"eval {iter_num} | val {val_loss:.4f} nats | {val_bits_per_byte:.4f} bits/byte | best {best:.4f} nats"
         )
         if master:
             plot()

@@ -1,102 +1,19 @@
 """Facts about eval.py and what it uses: python -m pytest tests/test_eval.py"""
 
 import json
-import math
 import os
 import sys
 
 import numpy as np
 import pytest
-import torch
 
 import tct_github_workflow as tct
 from data import judge as judging
-from eval import complete, cut, likelihood
-from model import document_nats
+from eval import complete, cut
 from tct_github_workflow import alphabet, json_text, linear, vocab
 from tests.sampling import TRAIN, VAL, job, make_model, workflow
 
 # ---- the evaluator
-
-
-def test_a_uniform_models_bits_per_byte_are_thirteen_per_token():
-    model = make_model()
-    torch.nn.init.zeros_(model.lm_head.weight)
-    texts = [json_text.dump_json(w) for w in TRAIN + VAL]
-    ids = [tct.encode(t) for t in texts]
-    result = likelihood(model, ids, [len(t) for t in texts])
-    n, n_bytes = sum(map(len, ids)), sum(map(len, texts))
-    assert math.isclose(result["bits_per_byte"], 13 * n / n_bytes, rel_tol=1e-6)
-    assert math.isclose(result["perplexity"], 8192, rel_tol=1e-4)
-    assert (
-        sum(x["tokens"] for x in result["by_content"].values())
-        == sum(x["tokens"] for x in result["by_length"].values())
-        == n
-    )
-    assert math.isclose(
-        sum(x["share_of_nats"] for x in result["by_content"].values()), 1, rel_tol=1e-6
-    )
-
-
-def test_a_documents_likelihood_depends_neither_on_its_batch_nor_on_padding():
-    model = make_model(heeds_context=True)
-    ids = [
-        tct.encode(json_text.dump_json(workflow(i, **{f"j{k}": job() for k in range(1 + 3 * i)})))
-        for i in range(6)
-    ]
-    assert max(map(len, ids)) > 64  # more than a window
-    with torch.no_grad():
-        together, alone = document_nats(model, ids), [document_nats(model, [d]).item() for d in ids]
-        small = document_nats(model, ids, batch_tokens=1)
-    np.testing.assert_allclose(together, alone, rtol=1e-5)
-    np.testing.assert_allclose(together, small, rtol=1e-5)
-    alone = [likelihood(model, [d], [1])["nats_per_token"] * len(d) for d in ids]
-    for batch_tokens in (1, 200, 16384):
-        assert math.isclose(
-            likelihood(model, ids, [1] * 6, batch_tokens)["nats_per_token"],
-            sum(alone) / sum(map(len, ids)),
-            rel_tol=1e-5,
-        )
-
-
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 96, 97, 300])
-def test_each_token_is_predicted_once_with_as_much_context_as_fits(n):
-    """By hand, a token at a time: the window that holds it and begins at the earliest multiple of 32."""
-    model, document = make_model(heeds_context=True), np.random.default_rng(n).integers(0, 8191, n)
-    nats = 0.0
-    for i, token in enumerate(document.tolist()):
-        start = max(0, -(-(i - 63) // 32)) * 32
-        logits = model(torch.tensor([[start // 32, *document[start:i].tolist()]]))[0][0, -1]
-        nats -= logits.log_softmax(-1)[token].item()
-    result = likelihood(model, [document], [n])
-    assert math.isclose(result["nats_per_token"], nats / n, rel_tol=1e-5)
-    assert math.isclose(result["bits_per_byte"], nats / n / math.log(2), rel_tol=1e-5)
-
-
-def test_structure_and_string_content_are_told_apart():
-    model, what = (
-        make_model(),
-        {
-            "structure only": alphabet.KEY["steps"] + alphabet.ARRAY,
-            "both": alphabet.KEY["name"] + "CI",
-            "string content only": "abc",
-        },
-    )
-    by_content = {name: vocab.encode_symbols(text) for name, text in what.items()}
-    document = [id for ids in by_content.values() for id in ids]
-    found = likelihood(model, [document], [1])["by_content"]
-    symbols = {
-        name: [sum(c in alphabet.SYMBOLS for c in vocab.vocab().bytes[id].decode()) for id in ids]
-        for name, ids in by_content.items()
-    }
-    assert (
-        all(symbols["structure only"])
-        and not any(symbols["string content only"])
-        and len(by_content["both"]) == 1
-    ), symbols
-    assert {name: x["tokens"] for name, x in found.items()} == {
-        name: len(ids) for name, ids in by_content.items()
-    }
 
 
 W = workflow(9)

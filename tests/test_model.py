@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model import GPT, GPTConfig, HeadLoss, block_mask, document_nats
+from model import GPT, GPTConfig, HeadLoss, block_mask
 
 
 def model(block_size=64, **changes):
@@ -127,23 +127,3 @@ def test_three_ways_to_stay_within_windows_attend_alike():
     )
     torch.testing.assert_close(cut, masked, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(blocks, masked, rtol=1e-4, atol=1e-4)
-
-
-def test_document_nats_scores_every_token_once_whatever_the_batch():
-    gpt, rng = model(), np.random.default_rng(0)
-    documents = [rng.integers(0, 8192, n).astype(np.uint16) for n in (1, 7, 64, 65, 200, 300)]
-    nats = document_nats(gpt, documents)
-    torch.testing.assert_close(
-        document_nats(gpt, documents, batch_tokens=64), nats, rtol=1e-5, atol=1e-3
-    )
-    torch.testing.assert_close(
-        document_nats(gpt, documents[::-1]).flip(0), nats, rtol=1e-5, atol=1e-3
-    )
-    ids = torch.from_numpy(documents[2].astype(np.int64))
-    whole = gpt(F.pad(ids[:-1], (1, 0))[None], ids[None], "sum")[1].item()
-    assert nats[2].item() == pytest.approx(whole, rel=1e-5)
-    torch.nn.init.zeros_(
-        gpt.lm_head.weight
-    )  # each token then takes log(8192), so the number of tokens shows
-    for d, n in zip(documents, document_nats(gpt, documents)):
-        assert n.item() == pytest.approx(len(d) * np.log(8192), rel=1e-5)
