@@ -60,6 +60,7 @@ class OtherKeys:
     names: Dfa  # the keys
     children: frozenset  # conjunction that their values must meet
     matched: bool = False  # by a pattern; else additionalProperties counts
+    expressions: ExpressionText = None  # what these keys must match besides, with expressions
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,9 @@ class Object:
         for a in self.others:
             for b in other.others:
                 names = both(a.names, b.names)
+                text = a.expressions or b.expressions
                 if names.live[0]:
-                    others.append(OtherKeys(names, a.children | b.children))
+                    others.append(OtherKeys(names, a.children | b.children, expressions=text))
         return Object(
             tuple((key, self.under(key) | other.under(key)) for key in keys),
             tuple(others),

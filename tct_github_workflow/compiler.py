@@ -42,7 +42,8 @@ ANNOTATIONS = {  # keywords that say nothing about what is valid
     "x-intellij-html-description",
     "x-intellij-enum-metadata",
 }
-FIELD_KEYWORDS = ("properties", "patternProperties", "additionalProperties")
+FIELD_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "exprKeys")
+OPENING = automaton.from_regex(r"\$\{\{")  # of an expression
 
 
 class Unsupported(ValueError):
@@ -315,7 +316,8 @@ class Compiler:
                 self.refuse_negation(pointer, words, sign)
             return self.some_field_differs(names)
         fields = [(key, self.with_patterns(key, names[key], patterns)) for key in names]
-        return [Object(tuple(fields), self.other_keys(patterns, extra))]
+        text = expression_text(**node["exprKeys"]) if "exprKeys" in node else None
+        return [Object(tuple(fields), self.other_keys(patterns, extra, text))]
 
     def some_field_differs(self, names):
         """Objects in which one of these fields is there and is not as its schema says."""
@@ -333,19 +335,25 @@ class Compiler:
                 children = children | asked
         return children
 
-    def other_keys(self, patterns, extra):
-        """All keys in classes: by the patterns that they match, or else by `extra`."""
+    def other_keys(self, patterns, extra, text):
+        """All keys in classes: by the patterns that they match, or else by `extra`.
+
+        text: what those with an expression must match, or None.
+        """
         parts = [OtherKeys(ANY, EMPTY)]
+        if text:
+            parts = [OtherKeys(negate(OPENING), EMPTY), OtherKeys(OPENING, EMPTY, expressions=text)]
         for pattern, asked in patterns.items():
             matching = automaton.from_regex(pattern)
             divided = []  # every class of keys so far, split by whether this pattern matches
             for part in parts:
                 inside = both(part.names, matching)
                 outside = both(part.names, negate(matching))
-                divided.append(OtherKeys(inside, part.children | asked, matched=True))
+                children = part.children | asked
+                divided.append(replace(part, names=inside, children=children, matched=True))
                 divided.append(replace(part, names=outside))
             parts = [part for part in divided if part.names.live[0]]
-        return tuple(OtherKeys(p.names, p.children if p.matched else extra) for p in parts)
+        return tuple(part if part.matched else replace(part, children=extra) for part in parts)
 
     # --- a conjunction -> Value -------------------------------------------------------------------
     def value(self, children):
@@ -392,7 +400,9 @@ class Compiler:
             if names.finite.any() and not names.finite[0]:
                 what = "a pattern of keys that leaves just a few endings to some beginnings"
                 raise Unsupported(f"{sorted(children)}: {what}")
-            others.append(GrammarKeys(names, self.value(other.children)))
+            if other.expressions and not other.expressions.implies(names):
+                raise Unsupported(f"{sorted(children)}: a pattern of keys with expressions")
+            others.append(GrammarKeys(names, self.value(other.children), other.expressions))
         needed = []  # a clause that implies another one adds nothing
         for clause in clauses:
             if not any(clause != other and clause.implies(other) for other in clauses):
@@ -459,6 +469,7 @@ KEYWORDS = {
     "properties": ("object", Compiler.fields),
     "patternProperties": ("object", Compiler.fields),
     "additionalProperties": ("object", Compiler.fields),
+    "exprKeys": ("object", Compiler.fields),
 }
 
 

@@ -8,10 +8,11 @@ Writes: tct_github_workflow/github_rules.json
 
 The definitions say which keys, kinds of value and expressions GitHub's parser reads in each place.
 What its second pass checks besides (ids, needs, cron, inputs, uses, mappings that must not be an
-expression) is added here. The result is a JSON schema with three keywords more:
+expression) is added here. The result is a JSON schema with four keywords more:
 
     expr    {"place": a name in "places", "kind": see expression_control.py}: a string in which
             expressions are read
+    exprKeys  the same of the keys of an object that hold an expression
     role    "jobs" of the mapping of jobs, "needs" of a job's name in `needs`, "step-id" of a step's
             id: rules between names (and their length, 99 at most) that the matcher knows
     cron    true: five fields that GitHub's parser reads
@@ -63,6 +64,7 @@ RUNNER_GROUP = r"^(?:[^/]*|(?:org|organization|ent|enterprise)/[^/]+)$"
 # behind a switch of GitHub's that is off
 LATER_STEPS = ("wait-step", "wait-all-step", "cancel-step", "parallel-step")
 LATER_KEYS = ("background", "parallel")
+PLAIN_KEYS = ("services",)  # mappings in which no key is an expression
 # mappings that must not be an expression as a whole: (mapping, key)
 PLAIN_MAPPINGS = {
     ("run-step", "env"),
@@ -218,9 +220,15 @@ class Deriver:
         if name == "runs-on-mapping":
             properties["group"] = self.runner_group(context)
         others = False
+        text = None  # of keys with expressions
         if "loose-key-type" in mapping:
             others = self.reference(mapping["loose-value-type"], context)
-            patterns[OPENING] = False
+            if context and name not in PLAIN_KEYS:
+                text = self.expression(context, name, "has")["expr"]
+                if properties:  # GitHub does not know which of the keys it will be
+                    patterns[OPENING] = self.reference("any", context)
+            else:
+                patterns[OPENING] = False
             if all(
                 leaf.get("require-non-empty") for leaf in self.strings(mapping["loose-key-type"])
             ):
@@ -230,6 +238,7 @@ class Deriver:
             properties=properties,
             patternProperties=patterns,
             additionalProperties=others,
+            exprKeys=text,
             required=required,
         )
 

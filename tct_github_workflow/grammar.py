@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, NUMBER, OBJECT
 from .automaton import FAR, NONE, Dfa
+from .expressions import ExpressionText
 from .utf8 import over_bytes
 
 EMPTY = frozenset()
@@ -88,10 +89,14 @@ class OtherKeys:
 
     names: Dfa  # of the keys
     value: Value  # what stands after them
+    expressions: ExpressionText = None  # what they must match, where they hold expressions
 
     @functools.cached_property
     def text(self):
-        return over_bytes(self.names)
+        return self.expressions or over_bytes(self.names)
+
+    def accepts(self, name):
+        return self.expressions.accepts(name) if self.expressions else self.names.accepts(name)
 
     @functools.cached_property
     def few(self):
@@ -139,7 +144,7 @@ class ObjectType:
         if name in self.fields:
             return self.fields[name]
         for other in self.others:
-            if other.names.accepts(name):
+            if other.accepts(name):
                 return other.value
         return None
 
@@ -191,6 +196,6 @@ class ObjectType:
             if value and name not in apart_from:
                 options.append((1 + value.tokens, value.levels))
         for other in self.others:
-            tokens = int(other.names.distance[0]) + 1 + other.value.tokens
+            tokens = int(other.text.bytes_to_end[other.text.start]) + 1 + other.value.tokens
             options += [(tokens + i, other.value.levels) for i in range(n)]
         return sorted(options)[:n] if len(options) >= n else [(FAR, FAR)]

@@ -228,7 +228,7 @@ def text_starts(thread):
         starts = []
         for other in frame.type.others:
             if other.names.live[0] and frame.has_room_for(other.value):
-                starts.append(Thread(frame, NAME, other.value, other.text))
+                starts.append(Thread(frame, NAME, other.value, other.text, other.text.start))
         return starts
     if mode == BETWEEN:
         frame, value = frame.with_item(), frame.type.items
