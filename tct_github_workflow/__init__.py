@@ -1,6 +1,7 @@
 """Type-constrained tokens for GitHub Actions workflows: 8192 ids whose borders follow the schema, not JSON's punctuation."""
 
 from .beginning import encode_prefix
+from .check import Problem, check
 from .codec import decode, decode_prefix, encode, extract_window
 from .errors import DecodeError, EncodeError
 from .matcher import Matcher
@@ -12,6 +13,8 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "Matcher",
+    "Problem",
+    "check",
     "decode",
     "decode_prefix",
     "encode",

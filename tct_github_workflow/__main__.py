@@ -2,6 +2,11 @@
 
     python -m tct_github_workflow ci.yml    # or .json, or - for standard input
 
+or, with --check and any number of files, what GitHub would refuse in them, and
+names in expressions that do not exist (see lint.py):
+
+    python -m tct_github_workflow --check .github/workflows/*.yml
+
 Each line is one token with its id. Merges stay within a piece (symbols that
 open, text up to the end of its line, symbols that close); the number in front
 says how many tokens a piece took. ‹steps› is the symbol of a key or constant,
@@ -15,7 +20,7 @@ import signal
 import sys
 import textwrap
 
-from . import alphabet, codec, json_text, linear, vocab
+from . import alphabet, codec, json_text, linear, lint, vocab
 from .errors import EncodeError
 from .yaml_text import yaml_to_json
 
@@ -23,6 +28,8 @@ sys.stdout.reconfigure(encoding="utf-8")
 if sys.argv[1:] in (["-h"], ["--help"]):
     print(__doc__.strip())
     raise SystemExit
+if sys.argv[1:2] == ["--check"]:
+    raise SystemExit(lint.main(sys.argv[2:]))
 if len(sys.argv) != 2:
     raise SystemExit(
         "usage: python -m tct_github_workflow <workflow.yml, .json or - for standard input>"
