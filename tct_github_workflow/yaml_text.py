@@ -29,10 +29,10 @@ max_depth = 500  # nested collections; libyaml itself stops at some 1,000, a wor
 max_digits = 3_500  # characters of a number; Python converts 4,300 decimal digits, and hex ones grow by a fifth
 max_flow = 60  # characters; json_to_yaml writes an array of scalars up to this long as [a, b]
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The core schema, https://yaml.org/spec/1.2.2/#1032-tag-resolution: plain scalar -> (tag, JSON text)
-_constants = {
+PLAIN_CONSTANTS = {
     **dict.fromkeys(["", "~", "null", "Null", "NULL"], ("null", "null")),
     **dict.fromkeys(["true", "True", "TRUE"], ("bool", "true")),
     **dict.fromkeys(["false", "False", "FALSE"], ("bool", "false")),
@@ -47,10 +47,10 @@ _unprintable = re.compile(
 )  # not allowed in YAML files
 
 
-def _resolve(text):
+def resolve_plain(text):
     """(tag, JSON text) of a plain scalar; the JSON text is "" for a number that JSON cannot hold."""
-    if text in _constants:
-        return _constants[text]
+    if text in PLAIN_CONSTANTS:
+        return PLAIN_CONSTANTS[text]
     match = _number.fullmatch(text) if text[0] in "0123456789+-." else None
     if match is None:
         return "str", _quote(text)
@@ -99,7 +99,7 @@ def yaml_to_json(source):
     ):  # libyaml compares every %TAG directive with all before it: 7 s for 1 MiB of them
         raise EncodeError("more than 100 %TAG directives")
     try:
-        json_text = "".join(_json_pieces(_Loader(source)))
+        json_text = "".join(_json_pieces(LOADER(source)))
         json_text.encode()  # fails on lone surrogates, which escapes can make where libyaml is missing
         return json_text
     except EncodeError:
@@ -162,7 +162,7 @@ def _json_pieces(loader):
             found, item = (
                 ("str", _quote(text))
                 if event.style or tag == "tag:yaml.org,2002:str"
-                else _resolve(text)
+                else resolve_plain(text)
             )
             if (
                 tag
@@ -245,7 +245,7 @@ def _inline(value, in_flow=False):
         _not_plain.search(value)
         or in_flow
         and _not_plain_in_flow.search(value)
-        or _resolve(value)[0] != "str"
+        or resolve_plain(value)[0] != "str"
     ):
         return "'" + value.replace("'", "''") + "'"
     return value
@@ -272,7 +272,7 @@ def _unique(pairs):
 
 
 def _finite(text):
-    tag, number = _resolve(text)
+    tag, number = resolve_plain(text)
     if tag == "str" or not number:
         raise ValueError(f"{_short(text)} is not a number that JSON can hold")
     return int(number) if tag == "int" else float(number)

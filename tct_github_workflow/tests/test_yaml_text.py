@@ -20,7 +20,7 @@ def both_parsers(request, monkeypatch):
     if request.param == "libyaml" and not yaml.__with_libyaml__:
         pytest.skip("PyYAML was installed without libyaml")
     monkeypatch.setattr(
-        yaml_text, "_Loader", yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
+        yaml_text, "LOADER", yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
     )
 
 
@@ -322,7 +322,7 @@ def test_five_hundred_levels_are_read_and_more_are_refused():
 
 
 def test_the_depth_limit_holds_without_libyaml(monkeypatch):
-    monkeypatch.setattr(yaml_text, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_text, "LOADER", yaml.SafeLoader)
     assert error("- " * 10_000 + "a") == "line 1, column 1001: nested deeper than 500 levels"
 
 
@@ -334,7 +334,7 @@ def test_depth_counts_aliases_inside_aliases():
 
 def test_ten_thousand_levels_and_a_hundred_megabytes_are_refused_unparsed(monkeypatch):
     assert error("{a: " * 10_000).startswith("line 1, column 2001: nested deeper")
-    monkeypatch.setattr(yaml_text, "_Loader", None)  # calling it would be a TypeError
+    monkeypatch.setattr(yaml_text, "LOADER", None)  # calling it would be a TypeError
     for source in (
         "x" * 100_000_000,
         b"x" * 100_000_000,
