@@ -164,28 +164,21 @@ def read_prompt(start):
     try:
         source = start
         if is_file:
-            with open(start, encoding="utf-8-sig") as f:
+            with open(start, "rb") as f:
                 source = f.read()
-        if is_whole_workflow(source):
-            print(
-                "--start is a complete, valid workflow already (a JSON text, closed): there is "
-                "nothing to continue."
-            )
-            raise SystemExit(0)
-        return tct.encode_prefix(source)
+        ids, texts = tct.encode_prefix(source)
     except (OSError, ValueError) as e:
         if is_file:
             fail(f"--start={shlex.quote(start)}: {e}")
         may_be_name = "\n" not in start and ":" not in start
         fail(f"--start: {e}" + (f" (and there is no file {start!r})" if may_be_name else ""))
-
-
-def is_whole_workflow(source):
-    try:
-        tct.encode(source)
-    except ValueError:
-        return False
-    return True
+    if tct.Matcher(ids).is_terminated():
+        print(
+            "--start is a complete, valid workflow already (a JSON text, closed): there is "
+            "nothing to continue."
+        )
+        raise SystemExit(0)
+    return ids, texts
 
 
 def check_budget(prompt):

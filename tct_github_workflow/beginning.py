@@ -1,11 +1,12 @@
-r"""A workflow's beginning, as somebody typed it, -> token ids to continue from: sample.py's --start.
+r"""A workflow's beginning, as somebody typed it, -> token ids: sample.py's --start.
 
-    encode_prefix("name: CI\non: pu")  ->  ([...], [b"<on>pu", b"<on><push>", b"<on><public>", ...])
+    encode_prefix("name: CI\non: pu")  ->  ([1216], [b"<on><push>", b"<on><public>", ...])
 
-It is the inverse of decode_prefix: what is open at the end of the text stays open. Often the end can
-be read in several ways (`pu` may be all of push, the key of a mapping, or a text), and no way is
-left out. The ids are what all of them begin with, the byte strings how each continues; one of
-them has to come next, however it is divided into tokens. <...> stands for the symbols of alphabet.py.
+It is the inverse of decode_prefix: what is open at the end of the text stays open. Often the end
+can be read in several ways (in `on:`, line break, `  pu`, the last may become an event or the key
+of a mapping), and no way is left out. The ids are what all of them begin with, the byte strings
+how each continues; one of them has to come next, however it is divided into tokens. <...> stands
+for a symbol of alphabet.py.
 
 How it works: a character that the text does not hold (the mark) is appended, then quotes, a colon
 and brackets until YAML can be read; in the linearised string, what stands before the mark is how
@@ -41,7 +42,7 @@ from .errors import EncodeError
 from .linear import escape, linearise, parse
 from .matcher import Matcher
 from .vocab import encode_symbols, split_pieces, vocab
-from .yaml_text import LOADER, PLAIN_CONSTANTS, resolve_plain, yaml_to_json
+from .yaml_text import LOADER, PLAIN_CONSTANTS, decode_bytes, resolve_plain, yaml_to_json
 
 QUOTED = ("'", '"')
 BLOCK = ("|", ">")
@@ -58,17 +59,22 @@ INCOMPLETE_ESCAPE = re.compile(
     r"\\(?:|x.?|u[\da-f]{0,3}|U[\da-f]{0,7}|ud[89ab]..(?:\\(?:u[\da-f]{0,3})?)?)$",
     re.IGNORECASE,
 )
-SURROGATE_PAIR = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)
+SURROGATE_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)(\\ud[89ab]..\\ud[c-f]..)", re.IGNORECASE)
 
 
 def encode_prefix(text):
     """(ids, texts) for the beginning of a workflow in YAML or JSON, cut anywhere.
 
-    ids: a list of token ids. texts: byte strings of which one has to come next, however it is
-    divided into tokens; [] if anything may. Keys and values stay as they were given, comments are
-    lost; a line break ends a text, except in quotes and blocks; after a comma or dash at the end
-    another item must come. Raises EncodeError where no valid workflow begins like this.
+    text: str, or bytes in UTF-8, or UTF-16 with a BOM. ids: a list of token ids; those of a whole
+    workflow if the text is one that is closed, in JSON. texts: byte strings of which one has to
+    come next, however it is divided into tokens; [] if anything may. Keys and values stay as they
+    were given, comments are lost; a line break ends a text, except in quotes and blocks; after a
+    comma or dash at the end another item must come. Raises EncodeError where no valid workflow
+    begins like this.
     """
+    if isinstance(text, bytes):
+        text = decode_bytes(text, cut=True)
+    text = text.removeprefix("\ufeff")
     if is_empty(text):
         return [], []
     if text.lstrip().startswith("{"):
@@ -85,7 +91,7 @@ def encode_prefix(text):
 
 def is_empty(text):
     """Whether the text holds nothing yet: blanks, comments, directives, a `---` or part of one."""
-    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines()]
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and line[0] not in "#%"]
     is_marker = bool(lines) and re.fullmatch(r"-{1,3}|---\s+#.*", lines[0])
     return not lines or (len(lines) == 1 and bool(is_marker))
@@ -93,7 +99,7 @@ def is_empty(text):
 
 def join_surrogates(text):
     """JSON writes a character outside of the BMP as two escapes, which YAML does not know."""
-    return SURROGATE_PAIR.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
+    return SURROGATE_PAIR.sub(lambda match: match[1] + json.loads(f'"{match[2]}"'), text)
 
 
 # --- reading: text -> the beginnings of a linearised string that it may stand for
@@ -102,15 +108,17 @@ def join_surrogates(text):
 def all_readings(text):
     """A list of byte strings. Raises EncodeError if the text can be read in no way."""
     found = read_inside(text) + read_after(text)
-    cut = INCOMPLETE_ESCAPE.sub(r"\1", text)
-    if not found and cut != text:
-        # a backslash is there already: the text must continue
-        found = [inside + more for inside in read_inside(cut) for more in TEXT_STARTS]
+    if not found and text.endswith("&"):  # an anchor without its name, which is lost anyway
+        found = read_inside(text[:-1]) + read_after(text[:-1])
+    without_escape = INCOMPLETE_ESCAPE.sub(r"\1", text)
+    if not found and without_escape != text:  # a character has begun: the string must continue
+        found = [inside + c for inside in read_inside(without_escape) for c in TEXT_STARTS]
     if found:
         return found
     # it cannot be read: say why, as of the text with its brackets closed
-    if isinstance(json.loads(yaml_to_json(text + open_brackets(text))), dict):
-        raise EncodeError("YAML: the end of this beginning cannot be read")
+    document = json.loads(yaml_to_json(text + open_brackets(text)))
+    if isinstance(document, dict):
+        raise EncodeError("the end of this beginning cannot be read as YAML")
     raise EncodeError("a workflow is a mapping, with keys such as on and jobs")
 
 
@@ -197,7 +205,7 @@ def starts_line(text, mark):
 
 
 def continue_at(before, style):
-    """Readings for a text that stops after the linearised string `before`, in a scalar of a style."""
+    """Readings for a text that stops after the linearised string `before`, in this style."""
     parsed = parse(before)
     said = parsed.rest  # of the key or value in which the text stops
     core = before.removesuffix(said)
@@ -255,12 +263,24 @@ def with_ends(core, ends):
 
 def read_after(text):
     """Readings in which the text stops after something that is finished."""
-    for line_break in ("", "\n"):  # a new line, where the text stops in a comment
-        completed = text + line_break + open_brackets(text)
-        string = linear_form(completed)
-        if string:
-            return finished(text, string, list(yaml.parse(completed, LOADER)))
-    return []
+    found = []
+    for whole in [text, *with_whole_alias(text)]:
+        for line_break in ("", "\n"):  # a new line, where the text stops in a comment
+            completed = whole + line_break + open_brackets(whole)
+            string = linear_form(completed)
+            if string:
+                found += finished(whole, string, list(yaml.parse(completed, LOADER)))
+                break
+    return found
+
+
+def with_whole_alias(text):
+    """The texts that a text may become which stops in the middle of an alias."""
+    alias = re.search(r"\*([\w-]*)$", text)
+    if not alias:
+        return []
+    anchors = dict.fromkeys(re.findall(r"&([\w-]+)", text))
+    return [text + name[len(alias[1]) :] for name in anchors if name.startswith(alias[1])]
 
 
 def finished(text, string, events):

@@ -76,22 +76,26 @@ def _fail(mark, problem):
     raise _error(f"line {mark.line + 1}, column {mark.column + 1}", problem)
 
 
+def decode_bytes(data, cut=False):
+    """The text of a file's bytes in UTF-8, or UTF-16 with a BOM. cut: half a character at the end is
+    left out. Raises EncodeError, naming the line, for all other bytes."""
+    has_bom = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "UTF-16" if has_bom else "UTF-8"
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(data, final=not cut)
+    except UnicodeDecodeError as e:
+        line = data.count(b"\n", 0, e.start) + 1
+        where = f"line {line}, byte offset {e.start}"
+        raise _error(where, f"this is not {encoding} ({e.reason})") from None
+
+
 def yaml_to_json(source):
     """Minified JSON text, keys in order, of the one YAML document in source (str, or bytes in UTF-8 or UTF-16 with a BOM).
 
     Raises EncodeError, naming line and column, for what GitHub would not read or JSON cannot hold.
     """
     if isinstance(source, bytes) and len(source) <= 4 * max_source:
-        encoding = (
-            "UTF-16" if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "UTF-8"
-        )
-        try:
-            source = source.decode(encoding)
-        except UnicodeDecodeError as e:
-            line = source.count(b"\n", 0, e.start) + 1
-            raise _error(
-                f"line {line}, byte offset {e.start}", f"this is not {encoding} ({e.reason})"
-            ) from None
+        source = decode_bytes(source)
     if len(source) > max_source:
         raise EncodeError(f"YAML of size {len(source):,}; the limit is {max_source:,} characters")
     if (

@@ -77,21 +77,25 @@ WRITTEN = [
 ]
 
 
-def corpus(limit):
-    """JSON texts of real workflows, the first that TCT_CORPUS holds; skips the test without it."""
+def corpus_yaml(limit=None):
+    """Real workflows as YAML, the first that TCT_CORPUS holds; skips the test without it."""
     name = os.environ.get("TCT_CORPUS")
     if not name:
         pytest.skip("real workflows: set TCT_CORPUS to a .jsonl.xz of some")
     path = Path(name)
     file = min(path.glob("*.jsonl.xz")) if path.is_dir() else path
-    found = []
     with lzma.open(file, "rt", encoding="utf-8") as lines:
-        for line in itertools.islice(lines, limit):
-            try:
-                text = tct.yaml_to_json(json.loads(line)["yaml"])
-                found.append(json_text.dump_json(codec.load_workflow(text)))
-            except tct.EncodeError:
-                pass
+        return [json.loads(line)["yaml"] for line in itertools.islice(lines, limit)]
+
+
+def corpus(limit):
+    """JSON texts of the valid ones among the first real workflows; skips the test without them."""
+    found = []
+    for text in corpus_yaml(limit):
+        try:
+            found.append(json_text.dump_json(codec.load_workflow(tct.yaml_to_json(text))))
+        except tct.EncodeError:
+            pass
     return found
 
 
