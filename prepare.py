@@ -26,6 +26,7 @@ import array
 import atexit
 import collections
 import glob
+import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -39,6 +40,11 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 import numpy as np
 
 import tct_github_workflow as tct
@@ -46,7 +52,7 @@ from config import configure, fail
 from data import pypi
 from data.digest import digest, masked_digest
 from data.inspect_folder import inspect_folder
-from data.kinds import READABLE, suffix_of
+from data.kinds import READABLE, kind_of, suffix_of
 from data.parallel import available_cores, in_parallel
 from data.sources import Workflow, read_file, read_input
 from data.write_folder import TOKENS, Documents, move_into_place, write_split, write_windows
@@ -297,6 +303,8 @@ def open_input(bar):
         print(f"reading     {input}")
         return input, read_input(input, bar, avoid=os.stat(data_dir))
     rows = pypi.read_manifest(download_mb)
+    if not rows:
+        fail(f"download_mb={download_mb} is less than the first file of the manifest takes")
     source = f"the first {len(rows):,} source distributions of the PyPI manifest"
     print(f"reading     {source}, {sum(row.size_bytes for row in rows) / 1e6:.1f} MB")
     return source, read_pypi(rows, bar)
@@ -310,6 +318,8 @@ def check_settings():
         fail(f"stride={stride} must lie between 0 and context={context}")
     if min(max_files, num_workers, download_mb) < 0:
         fail("max_files, num_workers and download_mb must not be negative")
+    if export_windows and importlib.util.find_spec("torch") is None:
+        fail("--export_windows=True needs torch: pip install torch")
     if "," in data_dir:
         fail(f"--data_dir={data_dir}: train.py takes a comma for a second folder; use another name")
     if "://" in input:
@@ -325,14 +335,32 @@ def make_data_dir():
     """Makes data_dir, and in it a folder for what is unfinished, removed at the end."""
     try:
         os.makedirs(data_dir, exist_ok=True)
+        lock(data_dir)
         for abandoned in glob.glob(os.path.join(glob.escape(data_dir), TMP_PREFIX + "*")):
             shutil.rmtree(abandoned)  # a killed run's
         tmp = tempfile.mkdtemp(prefix=TMP_PREFIX, dir=data_dir)
     except OSError as e:
-        what = "is a file" if os.path.isfile(data_dir) else f"cannot be written to ({e.strerror})"
+        what = f"cannot be written to ({e.strerror})"
+        if os.path.lexists(data_dir) and not os.path.isdir(data_dir):
+            what = "is not a folder"
         fail(f"--data_dir={data_dir} {what}: name another folder")
     atexit.register(shutil.rmtree, tmp, ignore_errors=True)
     return tmp
+
+
+def lock(folder):
+    """Ends the program if another prepare.py writes to folder; keeps others out until it ends."""
+    if fcntl is None:
+        return
+    number = os.open(
+        folder, os.O_RDONLY
+    )  # stays open as long as this process runs, however it ends
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fail(f"--data_dir={folder}: another prepare.py writes to it; wait, or name another")
+    except OSError:
+        pass  # a file system without locks
 
 
 # ---- while it runs, and when it ends
@@ -397,9 +425,11 @@ def nothing_found(source, log):
     """Why there is no valid workflow in what was read."""
     message = f"no valid workflow among the {log.counts.total():,} files read in {source} "
     if log.counts:
-        return (
-            message + "(" + "; ".join(f"{n:,} {why}" for why, n in log.counts.most_common(3)) + ")"
-        )
+        reasons = "; ".join(f"{n:,} {reason}" for reason, n in log.counts.most_common(3))
+        hint = ""
+        if os.path.isfile(input) and kind_of(input) == "file":
+            hint = ". A file of many workflows, one a line, must be called .jsonl"
+        return f"{message}({reasons}){hint}"
     if not os.path.isdir(input):
         return message + f"(read are {READABLE})"
     suffixes = collections.Counter()

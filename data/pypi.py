@@ -12,8 +12,11 @@ Writes data/cache/<filename>
 """
 
 import ast
+import atexit
 import collections
+import contextlib
 import functools
+import glob
 import hashlib
 import os
 import subprocess
@@ -21,6 +24,10 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
+
+if __name__ == "__main__":  # as a script it is not told where config is
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from config import fail
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MANIFEST = os.path.join(HERE, "pypi_manifest.tsv")
@@ -105,11 +112,10 @@ def index():
         import requests
         from urllib3.util.retry import Retry
     except ImportError as e:
-        raise SystemExit(
-            f"the PyPI download needs a package that is not installed ({e.name}): "
-            "pip install pypi-simple\n"
-            "or bring your own workflows: python prepare.py --input=a_folder"
-        ) from None
+        fail(
+            f"the PyPI download needs {e.name}, which is not installed: pip install pypi-simple. "
+            "Or bring your own workflows: python prepare.py --input=a_folder"
+        )
     session = requests.Session()
     retry = Retry(
         total=ATTEMPTS,
@@ -172,13 +178,17 @@ def fetch(row, cache):
 
 def url_of(row):
     """Where the index has the row's file. Raises Unavailable."""
-    from pypi_simple import NoSuchProjectError
+    from pypi_simple import NoSuchProjectError, UnsupportedRepoVersionError
 
     site, _ = index()
     try:
         page = site.get_project_page(row.project, timeout=TIMEOUT)
     except NoSuchProjectError:
         raise Unavailable("the project is gone from the index") from None
+    except (UnsupportedRepoVersionError, TypeError, LookupError, ValueError) as e:
+        if isinstance(e, OSError):  # of requests
+            raise
+        raise Unavailable(f"the index answers with something else ({type(e).__name__})") from None
     for package in page.packages:
         if package.filename == row.filename:
             return package.url
@@ -216,6 +226,13 @@ def copy(blocks, f, n_bytes):
     return sha256.hexdigest()
 
 
+def remove_parts(cache):
+    """Removes what this process was downloading when it was interrupted."""
+    for part in glob.glob(os.path.join(glob.escape(cache), f"*.{os.getpid()}.part")):
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+
+
 # ---- many files
 
 
@@ -225,6 +242,7 @@ def sdists(rows, cache):
     Raises ConnectionError if the index cannot be reached, OSError if the cache cannot be written.
     """
     os.makedirs(cache, exist_ok=True)
+    atexit.register(remove_parts, cache)
     if not all(os.path.exists(path_in_cache(row, cache)) for row in rows):
         index()  # once, before the threads ask for it
     pool = ThreadPoolExecutor(CONNECTIONS)
@@ -274,9 +292,15 @@ def outcome(row, future, failed):
 
 
 def main():
-    wanted = read_manifest(float(sys.argv[1]) if len(sys.argv) > 1 else 36)
-    for n, sdist in enumerate(sdists(wanted, CACHE), 1):
-        print(f"{n}/{len(wanted)} {sdist.path or sdist.problem}", flush=True)
+    try:
+        rows = read_manifest(float(sys.argv[1]) if len(sys.argv) > 1 else 36)
+    except ValueError:
+        fail(f"{sys.argv[1]} is no number of MB")
+    try:
+        for n, sdist in enumerate(sdists(rows, CACHE), 1):
+            print(f"{n}/{len(rows)} {sdist.path or sdist.problem}", flush=True)
+    except OSError as e:
+        fail(f"{e}; run it again to continue")
 
 
 if __name__ == "__main__":

@@ -305,7 +305,7 @@ def test_names_that_are_no_text_are_read_and_printed(tmp_path):
 
 
 UNUSABLE = {  # data_dir: what is said of it
-    "file": "is a file",
+    "file": "is not a folder",
     "file/d": "cannot be written to (Not a directory)",
     "a,b": "a comma",
     "in": "is the input itself",
@@ -354,6 +354,12 @@ def test_what_cannot_become_a_dataset_ends_in_one_line_that_says_why(tmp_path, t
     assert not os.listdir(tmp_path / "d")
 
 
+def test_rows_in_a_file_that_is_named_like_one_workflow_are_explained(tmp_path):
+    write_rows(tmp_path / "rows.json", 9)
+    done = prepared(f"--input={tmp_path}/rows.json", f"--data_dir={tmp_path}/d", check=False)
+    assert done.returncode == 1 and "must be called .jsonl" in done.stderr
+
+
 def test_an_address_as_input_is_told_from_a_file_that_is_not_there(tmp_path):
     done = prepared("--input=https://example.org/x.git", f"--data_dir={tmp_path}/d", check=False)
     assert done.returncode == 1 and "git clone" in done.stderr and not (tmp_path / "d").exists()
@@ -400,6 +406,16 @@ def started(tmp_path, n=20_000, **kwargs):
         time.sleep(0.02)
     time.sleep(0.3)
     return process
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, before):
+    """The second took the first's temporary folder for an abandoned one, and removed it."""
+    process = started(tmp_path, n=3_000)
+    done = prepared(f"--input={tmp_path}/first.jsonl", f"--data_dir={tmp_path}/d", check=False)
+    assert done.returncode == 1 and "another prepare.py" in done.stderr
+    assert process.wait(timeout=120) == 0, process.stderr.read()
+    assert len(documents(tmp_path / "d", "train")) > 2_000
+    process.communicate()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -20,6 +20,7 @@ class Index(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = {}  # path: bytes, or statuses to answer with first and then bytes
         self.asked = []  # paths
+        self.page_type = "text/html"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -28,10 +29,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         answer = self.server.files.get(self.path, 404)
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
-        is_page = self.path.startswith("/simple")
+        kind = "application/octet-stream"
+        if self.path.startswith("/simple"):
+            kind = self.server.page_type
         self.send_response(answer if isinstance(answer, int) else 200)
         body = b"" if isinstance(answer, int) else answer
-        self.send_header("Content-Type", "text/html" if is_page else "application/octet-stream")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -112,6 +115,23 @@ def test_a_cache_that_cannot_be_written_is_named(index, tmp_path):
     with pytest.raises(OSError) as e:
         list(pypi.sdists([row], str(tmp_path / "cache")))
     assert str(tmp_path / "cache") in prepare.in_one_line(e.value)
+
+
+def test_an_index_that_answers_with_something_else_is_said_to(index, tmp_path):
+    row = publish(index, tmp_path, "good")
+    page = b'{"meta": {"api-version": "9.0"}, "files": [], "name": "good"}'
+    index.files["/simple/good/"] = page
+    index.page_type = "application/vnd.pypi.simple.v1+json"
+    for index.files["/simple/good/"] in (page, b"[]", b'{"meta": 1}'):
+        (sdist,) = pypi.sdists([row], str(tmp_path / "cache"))
+        assert "something else" in sdist.problem
+
+
+def test_what_was_being_downloaded_when_a_run_was_interrupted_is_removed(tmp_path):
+    for name in (f"a.{os.getpid()}.part", "b.1.part", "c.tar.gz"):
+        (tmp_path / name).touch()
+    pypi.remove_parts(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["b.1.part", "c.tar.gz"]
 
 
 def test_the_manifest_is_sound_and_its_best_rows_come_first():
