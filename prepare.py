@@ -55,6 +55,7 @@ from data.inspect_folder import inspect_folder
 from data.kinds import READABLE, kind_of, suffix_of
 from data.parallel import available_cores, in_parallel
 from data.sources import Workflow, read_file, read_input
+from data.windows import STRIDE
 from data.write_folder import TOKENS, Documents, move_into_place, write_split, write_windows
 from screen import guard_screens
 
@@ -67,7 +68,7 @@ max_files = 0  # read this many files at most; 0: all
 train_split = 0.9  # share of the projects, and so about of the documents, for train.bin
 seed = 1337  # of the split
 context = 1024  # tokens in a window, train.py's block_size: its position, then content
-stride = 32  # windows start at multiples of this many tokens
+stride = STRIDE  # windows start at multiples of this many tokens
 export_windows = False  # also write each window, padded, to train.pt, val.pt: int16 (N, context)
 inspect = ""  # instead: a prepared folder to verify and describe
 num_workers = 0  # processes; 0: one per core

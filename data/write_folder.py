@@ -5,6 +5,7 @@ one more than there are documents; .proj uint64, a hash of what each document be
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import tct_github_workflow as tct
+from data.windows import document_windows, position_token
 
 TOKENS = "all.bin"  # the tokens of all documents, in the order of Documents
 
@@ -74,32 +76,33 @@ def write_windows(folder, split, documents, is_chosen, block_size, stride):
     """
     import torch
 
-    content = block_size - 1
-    counts = n_windows(documents.lengths[is_chosen], content, stride)
-    shape = (int(counts.sum()), block_size)
-    size = 2 * shape[0] * shape[1]
-    print(f"{split}.pt     {shape[0]:,} windows of {block_size}: {size / 1e9:.2f} GB")
+    tokens = all_tokens(folder)
+    slices = documents.slices(is_chosen)
+    n_rows = 0
+    for length in documents.lengths[is_chosen].tolist():
+        n_rows += sum(1 for _ in windows_of(length, block_size, stride))
+    size = 2 * n_rows * block_size
+    print(f"{split}.pt     {n_rows:,} windows of {block_size}: {size / 1e9:.2f} GB")
     if shutil.disk_usage(folder).free < 2.1 * size:
         raise OSError(0, "the disk has no room for twice that", folder)
-    windows = np.memmap(os.path.join(folder, "windows"), np.int16, "w+", shape=shape)
-    tokens = all_tokens(folder)
-    row = 0
-    for where, n in zip(documents.slices(is_chosen), counts.tolist(), strict=True):
+    path = os.path.join(folder, "windows")
+    rows = np.memmap(path, np.int16, "w+", shape=(n_rows, block_size))
+    next_row = iter(rows)
+    for where in slices:
         document = tokens[where]
-        for position in range(n):
-            window = document[position * stride : position * stride + content]
-            windows[row, 0] = position
-            windows[row, 1 : 1 + window.size] = window
-            windows[row, 1 + window.size :] = tct.pad_token()
-            row += 1
-    torch.save(torch.from_numpy(windows), os.path.join(folder, f"{split}.pt"))
+        for start, end, _ in windows_of(len(document), block_size, stride):
+            row = next(next_row)
+            row[0] = position_token(start, tct.vocab_size(), stride)
+            row[1 : 1 + end - start] = document[start:end]
+            row[1 + end - start :] = tct.pad_token()
+    torch.save(torch.from_numpy(rows), os.path.join(folder, f"{split}.pt"))
     return f"{split}.pt"
 
 
-def n_windows(lengths, content, stride):
-    """How many windows documents of these lengths have; as positions are ids, not too many."""
-    beyond_first = np.maximum(0, lengths - content)
-    return np.minimum(1 + -(-beyond_first // stride), tct.pad_token())
+def windows_of(length, block_size, stride):
+    """The windows (start, end, first scored) of a document, as many as there are positions."""
+    windows = document_windows(length, block_size - 1, stride)
+    return itertools.islice(windows, tct.pad_token())
 
 
 def move_into_place(tmp, folder, names):
