@@ -1,4 +1,7 @@
-"""Type-constrained tokens for GitHub Actions workflows: 8192 ids whose borders follow the schema, not JSON's punctuation."""
+"""Type-constrained tokens for GitHub Actions workflows.
+
+8192 ids whose borders follow the schema, not JSON's punctuation.
+"""
 
 from .beginning import encode_prefix
 from .check import Problem, check
@@ -7,7 +10,8 @@ from .errors import DecodeError, EncodeError
 from .matcher import Matcher
 from .schema import schema_hash
 from .vocab import pad_token, tokenizer_hash, vocab_size
-from .yaml_text import json_to_yaml, yaml_to_json
+from .yaml_text import yaml_to_json
+from .yaml_writer import json_to_yaml
 
 __all__ = [
     "DecodeError",

@@ -1,84 +1,94 @@
-r"""Workflows between YAML and JSON text, both ways, with YAML read as GitHub reads it: the core schema of YAML 1.2.
+r"""YAML -> JSON text, with YAML read as GitHub reads it: the core schema of YAML 1.2.
 
-    yaml_to_json("on: push\n")      ->  '{"on":"push"}'         (PyYAML alone would make it {True: "push"})
-    json_to_yaml('{"on":"push"}')   ->  'on: push\n'
+    yaml_to_json("on: push\n")      ->  '{"on":"push"}'         (PyYAML alone: {True: "push"})
 
-PyYAML's parser (libyaml, in C, where it is installed) finds the structure; the JSON text is written as its events arrive:
-no object is built, and neither nesting nor aliases can blow up. Beyond the core schema we do as GitHub's own reader does
-(actions/runner, src/Sdk/WorkflowParser, YamlObjectReader.cs and TemplateReader.cs):
-  - keys of any scalar type become strings as it prints them: `true:` is "true" (not `on`), `3.10:` is "3.1", `~:` is "";
-  - an alias stands for the latest definition of its anchor; duplicate keys, `<<` and tags of other schemas are refused;
+PyYAML's parser (libyaml, in C, where it is installed) finds the structure; the JSON text is written
+as its events arrive: no object is built, and neither nesting nor aliases can blow up. Beyond the
+core schema we do as GitHub's own reader does (actions/runner, src/Sdk/WorkflowParser,
+YamlObjectReader.cs and TemplateReader.cs):
+  - keys of any scalar type become strings as it prints them: `true:` is "true" (not `on`), `3.10:`
+    is "3.1", `~:` is "";
+  - an alias stands for the latest definition of its anchor; duplicate keys, `<<` and tags of other
+    schemas are refused;
   - its limits hold, except that documents may be nested deeper than its 50 levels.
-YAML 1.1 is left in the parser (GitHub's, YamlDotNet, descends from libyaml too): NEL, LS and PS break lines, `[?x]` holds
-a mapping, `{a:}` and a tab after a `-` or alone on a line are errors; so is any tab between tokens where libyaml is missing.
+YAML 1.1 is left in the parser (GitHub's, YamlDotNet, descends from libyaml too): NEL, LS and PS
+break lines, `[?x]` holds a mapping, `{a:}` and a tab after a `-` or alone on a line are errors; so
+is any tab between tokens where libyaml is missing.
 """
 
 import codecs
 import json
 import re
-from json.encoder import encode_basestring as _quote  # str -> JSON text, not ASCII only; in C
+from dataclasses import dataclass
+from json.encoder import encode_basestring as quote  # str -> JSON text, not ASCII only; in C
 
 import yaml
 
 from .errors import EncodeError
 
-max_source = 1 << 20  # characters of YAML; GitHub's MaxFileSize
-max_added = 10 << 20  # characters of JSON that aliases may add; after GitHub's MaxResultSize
-max_events = 50_000  # parser events, those that aliases repeat included; GitHub's c_maxYamlNodes
-max_depth = 500  # nested collections; libyaml itself stops at some 1,000, a workflow at 256
-max_digits = 3_500  # characters of a number; Python converts 4,300 decimal digits, and hex ones grow by a fifth
-max_flow = 60  # characters; json_to_yaml writes an array of scalars up to this long as [a, b]
+MAX_SOURCE = 1 << 20  # characters of YAML; GitHub's MaxFileSize
+MAX_ADDED = 10 << 20  # characters of JSON that aliases may add; after GitHub's MaxResultSize
+MAX_EVENTS = 50_000  # parser events, those that aliases repeat included; GitHub's c_maxYamlNodes
+MAX_LEVELS = 500  # nested collections; libyaml itself stops at some 1,000, a workflow at 256
+# characters of a number; Python converts 4,300 decimal digits, and hex ones grow by a fifth
+MAX_NUMBER = 3_500
+MAX_TAG_DIRECTIVES = 100  # libyaml compares each with all before it: 7 s for 1 MiB of them
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# The core schema, https://yaml.org/spec/1.2.2/#1032-tag-resolution: plain scalar -> (tag, JSON text)
+# The core schema, https://yaml.org/spec/1.2.2/#1032-tag-resolution:
+# plain scalar -> (kind, JSON text)
 PLAIN_CONSTANTS = {
     **dict.fromkeys(["", "~", "null", "Null", "NULL"], ("null", "null")),
     **dict.fromkeys(["true", "True", "TRUE"], ("bool", "true")),
     **dict.fromkeys(["false", "False", "FALSE"], ("bool", "false")),
 }
-_number = re.compile(
+PLAIN_NUMBER = re.compile(
     r"(?P<int>[-+]?[0-9]+)|0o(?P<oct>[0-7]+)|0x(?P<hex>[0-9a-fA-F]+)"
     r"|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
     r"|(?P<special>[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))"
 )
-_unprintable = re.compile(
-    "[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # not allowed in YAML files
+BASES = {"int": 10, "oct": 8, "hex": 16}
+TAG = "tag:yaml.org,2002:"  # which `!!` stands for
+STRING_TAG = TAG + "str"
+# not allowed in YAML files
+UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def resolve_plain(text):
-    """(tag, JSON text) of a plain scalar; the JSON text is "" for a number that JSON cannot hold."""
+    """(kind, JSON text) of a plain scalar; for a number that JSON cannot hold the latter is ""."""
     if text in PLAIN_CONSTANTS:
         return PLAIN_CONSTANTS[text]
-    match = _number.fullmatch(text) if text[0] in "0123456789+-." else None
+    match = PLAIN_NUMBER.fullmatch(text) if text[0] in "0123456789+-." else None
     if match is None:
-        return "str", _quote(text)
-    kind = match.lastgroup
-    if kind == "special" or len(text) > max_digits:
+        return "str", quote(text)
+    form = match.lastgroup
+    if form == "special" or len(text) > MAX_NUMBER:
         return "float", ""
-    if kind == "float":
+    if form == "float":
         number = float(text)
         return "float", repr(number) if number - number == 0 else ""
-    return "int", str(int(match[kind], {"int": 10, "oct": 8, "hex": 16}[kind]))
+    return "int", str(int(match[form], BASES[form]))
 
 
-def _short(text):
+def shorten(text):
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def _error(where, problem):
+def error_at(where, problem):
     """EncodeError, counted by the problem without what stands in parentheses after it."""
     return EncodeError(problem, where, kind="YAML: " + problem.split(" (")[0])
 
 
-def _fail(mark, problem):
-    raise _error(f"line {mark.line + 1}, column {mark.column + 1}", problem)
+def fail(mark, problem):
+    raise error_at(f"line {mark.line + 1}, column {mark.column + 1}", problem)
 
 
 def decode_bytes(data, cut=False):
-    """The text of a file's bytes in UTF-8, or UTF-16 with a BOM. cut: half a character at the end is
-    left out. Raises EncodeError, naming the line, for all other bytes."""
+    """The text of a file's bytes in UTF-8, or UTF-16 with a BOM.
+
+    cut: half a character at the end is left out. Raises EncodeError, naming the line.
+    """
     has_bom = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "UTF-16" if has_bom else "UTF-8"
     try:
@@ -86,266 +96,218 @@ def decode_bytes(data, cut=False):
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
         where = f"line {line}, byte offset {e.start}"
-        raise _error(where, f"this is not {encoding} ({e.reason})") from None
+        raise error_at(where, f"this is not {encoding} ({e.reason})") from None
 
 
 def yaml_to_json(source):
-    """Minified JSON text, keys in order, of the one YAML document in source (str, or bytes in UTF-8 or UTF-16 with a BOM).
+    """Minified JSON text, keys in order, of the one YAML document in source.
 
-    Raises EncodeError, naming line and column, for what GitHub would not read or JSON cannot hold.
+    source: str, or bytes in UTF-8 or UTF-16 with a BOM. Raises EncodeError, naming line and column,
+    for what GitHub would not read or JSON cannot hold.
     """
-    if isinstance(source, bytes) and len(source) <= 4 * max_source:
+    if isinstance(source, bytes) and len(source) <= 4 * MAX_SOURCE:
         source = decode_bytes(source)
-    if len(source) > max_source:
-        raise EncodeError(f"YAML of size {len(source):,}; the limit is {max_source:,} characters")
-    if (
-        source.count("%TAG") > 100
-    ):  # libyaml compares every %TAG directive with all before it: 7 s for 1 MiB of them
-        raise EncodeError("more than 100 %TAG directives")
+    if len(source) > MAX_SOURCE:
+        raise EncodeError(f"YAML of size {len(source):,}; the limit is {MAX_SOURCE:,} characters")
+    if source.count("%TAG") > MAX_TAG_DIRECTIVES:
+        raise EncodeError(f"more than {MAX_TAG_DIRECTIVES} %TAG directives")
     try:
-        json_text = "".join(_json_pieces(LOADER(source)))
-        json_text.encode()  # fails on lone surrogates, which escapes can make where libyaml is missing
+        json_text = json_of(LOADER(source))
+        # fails on lone surrogates, which escapes can make where libyaml is missing
+        json_text.encode()
         return json_text
     except EncodeError:
         raise
     except yaml.MarkedYAMLError as e:
-        _fail(
-            e.problem_mark,
-            e.problem
-            + (f" ({e.context}, line {e.context_mark.line + 1})" if e.context_mark else ""),
-        )
+        problem = e.problem
+        if e.context_mark:
+            problem += f" ({e.context}, line {e.context_mark.line + 1})"
+        fail(e.problem_mark, problem)
     except (yaml.YAMLError, ValueError, OverflowError) as e:  # a character that YAML does not allow
-        bad = _unprintable.search(source)
-        if bad is None:
-            raise EncodeError(f"a character out of range: {e}") from None
-        lines = source[: bad.start()].split("\n")
-        where = f"line {len(lines)}, column {len(lines[-1]) + 1}"
-        raise _error(where, f"character U+{ord(bad[0]):04X} is not allowed in YAML") from None
+        raise error_of_character(source, e) from None
 
 
-def _json_pieces(loader):
-    """The JSON text of the loader's document, as strings to be joined."""
-    out = []
-    stack = []  # the open collections, outermost first: (keys and height around it, anchor, start in out, n_events)
-    anchors = {}  # name -> [JSON text or None, height, events, start and end in out], or its entry in stack while open
-    keys = None  # of the innermost collection, if a mapping: key -> its mark
-    height = 0  # levels inside the innermost collection, so far
-    key_next, sep = False, ""  # is a key next, and what goes before the next key or item
-    n_events = n_added = 0
+def error_of_character(source, error):
+    """EncodeError for the first character of the source that YAML does not allow."""
+    bad = UNPRINTABLE.search(source)
+    if bad is None:
+        return EncodeError(f"a character out of range: {error}")
+    lines = source[: bad.start()].split("\n")
+    where = f"line {len(lines)}, column {len(lines[-1]) + 1}"
+    return error_at(where, f"character U+{ord(bad[0]):04X} is not allowed in YAML")
+
+
+def json_of(loader):
+    """The JSON text of the loader's document."""
+    writer = JsonWriter()
     for event in iter(loader.get_event, None):
-        kind, mark, n_events = type(event), event.start_mark, n_events + 1
-        if n_events > max_events:
-            _fail(mark, f"more than {max_events:,} parser events, aliases expanded")
-        if kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            is_map = kind is yaml.MappingStartEvent
-            if event.tag not in (
-                None,
-                "tag:yaml.org,2002:map" if is_map else "tag:yaml.org,2002:seq",
-            ):
-                _fail(mark, f"the tag {_short(event.tag)} is not supported here")
-            if key_next:
-                _fail(mark, "a mapping or sequence cannot be a key")
-            if len(stack) >= max_depth:
-                _fail(mark, f"nested deeper than {max_depth:,} levels")
-            out.append(sep)
-            stack.append((keys, height, event.anchor, len(out), n_events))
-            anchors[event.anchor] = stack[-1]  # anchors[None] is never asked for
-            out.append("{" if is_map else "[")
-            keys, height, key_next, sep = {} if is_map else None, 0, is_map, ""
-            continue
-        if kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            out.append("]" if keys is None else "}")
-            opened = stack.pop()
-            keys, outer_height, anchor, start, n_before = opened
-            if anchors[anchor] is opened:  # else it was defined anew inside
-                anchors[anchor] = [None, height + 1, n_events - n_before + 1, start, len(out)]
-            height, key_next, sep = max(height + 1, outer_height), keys is not None, ","
-            continue
-        if kind is yaml.ScalarEvent:
-            text, tag = event.value, event.tag
-            found, item = (
-                ("str", _quote(text))
-                if event.style or tag == "tag:yaml.org,2002:str"
-                else resolve_plain(text)
+        writer.n_events += 1
+        if writer.n_events > MAX_EVENTS:
+            fail(event.start_mark, f"more than {MAX_EVENTS:,} parser events, aliases expanded")
+        handle = HANDLERS.get(type(event))
+        if handle:
+            handle(writer, event)
+    if not writer.out:
+        raise error_at("line 1, column 1", "there is no YAML document, only comments or nothing")
+    return "".join(writer.out)
+
+
+@dataclass(slots=True)
+class Collection:
+    """A mapping or sequence that is still open; also the document around all of them."""
+
+    keys: dict | None = None  # of a mapping: key -> the mark where it stands
+    anchor: str | None = None
+    start: int = 0  # where its JSON begins in the writer's `out`
+    first_event: int = 0  # the number of its first event
+    height: int = 0  # levels inside it, so far
+    key_is_next: bool = False
+    separator: str = ""  # what goes before the next key or item
+
+
+@dataclass(slots=True)
+class Anchored:
+    """What an alias stands for."""
+
+    json_text: str | None  # None: not joined yet
+    height: int = 0  # levels
+    n_events: int = 1
+    start: int = 0  # where it stands in the writer's `out`
+    end: int = 0
+
+
+class JsonWriter:
+    """Writes JSON as the events of a YAML parser arrive."""
+
+    def __init__(self):
+        self.out = []  # strings, to be joined
+        self.stack = [Collection()]  # the document, then the open collections, innermost last
+        self.anchors = {}  # name -> Anchored, or Collection while it is open
+        self.n_events = 0
+        self.n_added = 0  # characters, by aliases
+
+    def start_document(self, event):
+        if self.out:
+            fail(event.start_mark, "a second document starts here; a workflow is one document")
+
+    def start_mapping(self, event):
+        self.start_collection(event, TAG + "map", "{", {})
+
+    def start_sequence(self, event):
+        self.start_collection(event, TAG + "seq", "[", None)
+
+    def start_collection(self, event, tag, bracket, keys):
+        if event.tag not in (None, tag):
+            fail(event.start_mark, f"the tag {shorten(event.tag)} is not supported here")
+        outer = self.stack[-1]
+        if outer.key_is_next:
+            fail(event.start_mark, "a mapping or sequence cannot be a key")
+        if len(self.stack) > MAX_LEVELS:
+            fail(event.start_mark, f"nested deeper than {MAX_LEVELS:,} levels")
+        self.out.append(outer.separator)
+        collection = Collection(keys, event.anchor, len(self.out), self.n_events)
+        collection.key_is_next = keys is not None
+        self.stack.append(collection)
+        self.anchors[event.anchor] = collection  # anchors[None] is never asked for
+        self.out.append(bracket)
+
+    def end_collection(self, event):
+        closed = self.stack.pop()
+        self.out.append("]" if closed.keys is None else "}")
+        height = closed.height + 1
+        if self.anchors[closed.anchor] is closed:  # else it was defined anew inside
+            n_events = self.n_events - closed.first_event + 1
+            self.anchors[closed.anchor] = Anchored(
+                None, height, n_events, closed.start, len(self.out)
             )
-            if (
-                tag
-                and tag != f"tag:yaml.org,2002:{found}"
-                and (found, tag) != ("int", "tag:yaml.org,2002:float")
-            ):
-                _fail(mark, f"the tag {_short(tag)} is not supported, or not for {_short(text)}")
-            if not item:
-                _fail(mark, f"{_short(text)} is not a number that JSON can hold")
-            if key_next and text == "<<" and not event.style:
-                _fail(mark, "GitHub does not support merge keys (<<)")
-            if event.anchor:
-                anchors[event.anchor] = [item, 0, 1, 0, 0]
-        elif kind is yaml.AliasEvent:
-            found, anchor = None, anchors.get(event.anchor)
-            if type(anchor) is not list:
-                _fail(
-                    mark,
-                    f"the alias *{event.anchor} stands {'inside' if anchor else 'before'} its anchor",
-                )
-            item, anchor_height, anchor_events, start, end = anchor
-            if item is None:
-                item = anchor[0] = "".join(out[start:end])
-            n_events += anchor_events - 1
-            n_added += len(item)
-            height = max(height, anchor_height)
-            if n_added > max_added or len(stack) + anchor_height > max_depth:
-                _fail(
-                    mark,
-                    f"aliases expand to more than {max_added:,} characters or {max_depth:,} levels",
-                )
-        elif kind is yaml.DocumentStartEvent and out:
-            _fail(mark, "a second document starts here; a workflow is one document")
+        outer = self.stack[-1]
+        outer.height = max(height, outer.height)
+        outer.key_is_next = outer.keys is not None
+        outer.separator = ","
+
+    def scalar(self, event):
+        text, style, tag = event.value, event.style, event.tag
+        if style or tag == STRING_TAG:
+            kind, json_text = "str", quote(text)
         else:
-            continue
+            kind, json_text = resolve_plain(text)
+        if tag:
+            check_tag(event, kind)
+        if not json_text:
+            fail(event.start_mark, f"{shorten(text)} is not a number that JSON can hold")
+        if text == "<<" and not style and self.stack[-1].key_is_next:
+            fail(event.start_mark, "GitHub does not support merge keys (<<)")
+        if event.anchor:
+            self.anchors[event.anchor] = Anchored(json_text)
+        self.write(json_text, event.start_mark, text if kind == "str" else None)
 
-        if key_next:
-            if found != "str":
-                if item[0] in "{[":
-                    _fail(mark, "a mapping or sequence cannot be a key")
-                value = json.loads(item)
-                text = (
-                    value
-                    if isinstance(value, str)
-                    else item
-                    if isinstance(value, bool)
-                    else ("" if value is None else f"{float(item):.15G}")
-                )
-                item = _quote(text)
-            if text in keys:
-                _fail(mark, f"duplicate key {_short(text)} (first on line {keys[text].line + 1})")
-            out.append(f"{sep}{item}:")
-            keys[text], key_next, sep = mark, False, ""
-        else:
-            out.append(sep + item)
-            key_next, sep = keys is not None, ","
-    if not out:
-        raise _error("line 1, column 1", "there is no YAML document, only comments or nothing")
-    return out
+    def alias(self, event):
+        anchored = self.anchors.get(event.anchor)
+        if not isinstance(anchored, Anchored):
+            place = "inside" if anchored else "before"
+            fail(event.start_mark, f"the alias *{event.anchor} stands {place} its anchor")
+        if anchored.json_text is None:
+            anchored.json_text = "".join(self.out[anchored.start : anchored.end])
+        self.n_events += anchored.n_events - 1
+        self.n_added += len(anchored.json_text)
+        collection = self.stack[-1]
+        collection.height = max(collection.height, anchored.height)
+        is_too_deep = len(self.stack) - 1 + anchored.height > MAX_LEVELS
+        if self.n_added > MAX_ADDED or is_too_deep:
+            fail(
+                event.start_mark,
+                f"aliases expand to more than {MAX_ADDED:,} characters or {MAX_LEVELS:,} levels",
+            )
+        self.write(anchored.json_text, event.start_mark)
 
-
-# A string is written without quotes unless one of these is found in it
-_not_plain = re.compile(r"^(?:[,\[\]{}#&*!|>'\"%@` ]|[-?:](?: |$)|---|\.\.\.|<<$|$)|: |:$| #| $")
-_not_plain_in_flow = re.compile(r"^[-?:]|[,\[\]{}]")
-# Written as escapes only: what YAML cannot hold, and what some readers take for a line break or a byte order mark
-_escaped = re.compile(
-    "[^\t\n -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-
-
-def _inline(value, in_flow=False):
-    """A JSON scalar or empty collection as YAML on one line."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    if "\n" in value or "\t" in value or _escaped.search(value):
-        return _escaped.sub(
-            lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False)
-        )
-    if (
-        _not_plain.search(value)
-        or in_flow
-        and _not_plain_in_flow.search(value)
-        or resolve_plain(value)[0] != "str"
-    ):
-        return "'" + value.replace("'", "''") + "'"
-    return value
+    def write(self, json_text, mark, key=None):
+        """A scalar or an alias, as a key or value. key: its text if it is known to be a string."""
+        collection = self.stack[-1]
+        if not collection.key_is_next:
+            self.out.append(collection.separator + json_text)
+            collection.key_is_next = collection.keys is not None
+            collection.separator = ","
+            return
+        if key is None:
+            key = key_text(json_text, mark)
+            json_text = quote(key)
+        if key in collection.keys:
+            line = collection.keys[key].line + 1
+            fail(mark, f"duplicate key {shorten(key)} (first on line {line})")
+        self.out.append(f"{collection.separator}{json_text}:")
+        collection.keys[key] = mark
+        collection.key_is_next = False
+        collection.separator = ""
 
 
-def _literal(text, indent):
-    """A string of several lines as a literal block scalar; None for a string that needs escapes."""
-    if "\n" not in text or not text.strip(" \t\n") or _escaped.search(text):
-        return None
-    header = (
-        "|2" if text.lstrip("\n")[0] in " \t" else "|"
-    )  # the first line would not show the indentation
-    header += "+" if text.endswith("\n\n") else "" if text.endswith("\n") else "-"
-    return "\n".join(
-        [header]
-        + [" " * indent + line if line else "" for line in text.removesuffix("\n").split("\n")]
-    )
+HANDLERS = {
+    yaml.DocumentStartEvent: JsonWriter.start_document,
+    yaml.MappingStartEvent: JsonWriter.start_mapping,
+    yaml.SequenceStartEvent: JsonWriter.start_sequence,
+    yaml.MappingEndEvent: JsonWriter.end_collection,
+    yaml.SequenceEndEvent: JsonWriter.end_collection,
+    yaml.ScalarEvent: JsonWriter.scalar,
+    yaml.AliasEvent: JsonWriter.alias,
+}
 
 
-def _unique(pairs):
-    if len(mapping := dict(pairs)) < len(pairs):
-        raise ValueError("duplicate keys in one object")
-    return mapping
+def check_tag(event, kind):
+    """Raises EncodeError for a scalar's tag that is not its own kind's; an int may be a float."""
+    allowed = [TAG + kind]
+    if kind == "int":
+        allowed.append(TAG + "float")
+    if event.tag not in allowed:
+        tag, text = shorten(event.tag), shorten(event.value)
+        fail(event.start_mark, f"the tag {tag} is not supported, or not for {text}")
 
 
-def _finite(text):
-    tag, number = resolve_plain(text)
-    if tag == "str" or not number:
-        raise ValueError(f"{_short(text)} is not a number that JSON can hold")
-    return int(number) if tag == "int" else float(number)
-
-
-def json_to_yaml(json_text):
-    """YAML as a person would commit it; it reads back as the same document. Raises EncodeError for bad JSON."""
-    try:
-        document = json.loads(
-            json_text,
-            object_pairs_hook=_unique,
-            parse_int=_finite,
-            parse_float=_finite,
-            parse_constant=_finite,
-        )
-        json.dumps(document, ensure_ascii=False).encode()  # lone surrogates have no place in a file
-    except (ValueError, RecursionError) as e:
-        raise EncodeError(f"JSON: {e}") from None
-    out = []
-    todo = [
-        ("", document, 0)
-    ]  # to write, next on top: what its line begins with, the value, the column of what it holds
-    while todo:
-        line, value, indent = todo.pop()
-        if out and out[-1].endswith(
-            "\n"
-        ):  # the blank line is there, and more would add to a block scalar
-            line = line.removeprefix("\n")
-        text = None
-        if isinstance(value, (dict, list)):
-            if indent >= 2 * max_depth:
-                raise EncodeError(f"JSON: nested deeper than {max_depth:,} levels")
-            if (
-                isinstance(value, list)
-                and len(value) <= max_flow // 3
-                and not any(
-                    isinstance(item, (dict, list)) or isinstance(item, str) and "\n" in item
-                    for item in value
-                )
-            ):
-                text = f"[{', '.join([_inline(item, in_flow=True) for item in value])}]"
-            if value and (text is None or len(text) > max_flow):
-                if line.endswith(":"):
-                    out.append(line)
-                heads = (
-                    ["-"] * len(value)
-                    if isinstance(value, list)
-                    else [  # YAML wants the `:` within 1,024 characters
-                        f"{key}:" if len(key) <= 1000 else f"? {key}\n{' ' * indent}:"
-                        for key in map(_inline, value)
-                    ]
-                )
-                first = (
-                    line + " " if line.endswith("-") else " " * indent
-                )  # the first shares its line with a dash
-                other = (
-                    "\n" if isinstance(value, dict) and not line else " " * indent
-                )  # blank lines at the top level
-                items = value if isinstance(value, list) else value.values()
-                todo += reversed(
-                    [
-                        ((other if i else first) + head, item, indent + 2)
-                        for i, (head, item) in enumerate(zip(heads, items))
-                    ]
-                )
-                continue
-        if text is None:
-            text = line and isinstance(value, str) and _literal(value, indent) or _inline(value)
-        out.append(
-            line if value is None and line.endswith(":") else f"{line} {text}" if line else text
-        )
-    return "\n".join(out) + "\n"
+def key_text(json_text, mark):
+    """A key that is no string, as GitHub prints it: null as "", 3.10 as "3.1"."""
+    if json_text[0] in "{[":
+        fail(mark, "a mapping or sequence cannot be a key")
+    value = json.loads(json_text)
+    if isinstance(value, str):  # by an alias
+        return value
+    if isinstance(value, bool):
+        return json_text
+    return "" if value is None else f"{float(json_text):.15G}"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tct_github_workflow import yaml_text
 from tct_github_workflow.errors import EncodeError
-from tct_github_workflow.yaml_text import json_to_yaml, yaml_to_json
+from tct_github_workflow.yaml_text import yaml_to_json
+from tct_github_workflow.yaml_writer import json_to_yaml
 
 
 @pytest.fixture(params=["libyaml", "pure Python"])
@@ -296,12 +297,12 @@ def test_alias_bombs_stop_at_a_cap(leaf):
 
 
 def test_aliases_may_add_up_to_the_caps_and_no_more(monkeypatch):
-    monkeypatch.setattr(yaml_text, "max_added", 20)
+    monkeypatch.setattr(yaml_text, "MAX_ADDED", 20)
     assert read("a: &x abcdefgh\nb: [*x, *x]")["b"] == ["abcdefgh"] * 2
     assert error("a: &x abcdefgh\nb: [*x, *x, *x]").startswith(
         "line 2, column 13: aliases expand to more than 20"
     )
-    monkeypatch.setattr(yaml_text, "max_events", 20)
+    monkeypatch.setattr(yaml_text, "MAX_EVENTS", 20)
     assert read("a: &x [1, 2]\nb: *x") == {"a": [1, 2], "b": [1, 2]}  # 14 events, of which *x is 4
     assert "more than 20 parser events" in error("a: &x [1, 2]\nb: [*x, *x]")
 
