@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from tct_github_workflow.definitions import definitions
-from tct_github_workflow.yaml_text import json_to_yaml
+from tct_github_workflow.yaml_writer import json_to_yaml
 
 FILE = Path(__file__).parent / "github_verdicts.jsonl.gz"
 SCRIPT = Path(__file__).parent / "github_verdicts.mjs"
