@@ -1,7 +1,9 @@
 """The GitHub Actions workflow schema as data: its text, its names, its validator and readable reasons for a refusal.
 
-The file is the one that SchemaStore publishes (Apache-2.0), as check-jsonschema 0.39.0 ships it, byte for byte. Nothing in this
-package but that file and the vocabulary knows that the schema is GitHub's.
+github-workflow.schema.json is the file that SchemaStore publishes (Apache-2.0), as check-jsonschema
+0.39.0 ships it, byte for byte; schema_relaxed.json lists what it refuses and GitHub takes: changes
+to it as a JSON Patch (RFC 6902), each with its reason. They bring no new name, so that the alphabet,
+which is made of the file's names, and all token ids stay what they are without them.
 """
 
 import functools
@@ -15,17 +17,37 @@ import jsonschema_rs
 from .errors import EncodeError
 
 _TEXT = (Path(__file__).parent / "github-workflow.schema.json").read_bytes()
+RELAXED_FILE = Path(__file__).parent / "schema_relaxed.json"
+
+
+def apply_patch(schema, changes):
+    """Changes a schema in place, by the operations add, remove and replace of a JSON Patch."""
+    for change in changes:
+        *parents, last = change["path"].split("/")[1:]
+        node = schema
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node[part]
+        if change["op"] == "remove":
+            del node[last]
+        elif last == "-":
+            node.append(change["value"])
+        else:
+            node[last] = change["value"]
+
+
 SCHEMA = json.loads(_TEXT)
+apply_patch(SCHEMA, json.loads(RELAXED_FILE.read_bytes()))
 validator = jsonschema_rs.validator_for(SCHEMA)
 
 
 def schema_hash():
-    """sha256 of the schema file, in hex."""
+    """sha256 of SchemaStore's file, in hex."""
     return hashlib.sha256(_TEXT).hexdigest()
 
 
 def names():
-    """(keys, constants): every property name and every string of an `enum` or `const`, in the order of the schema."""
+    """(keys, constants): every property name and every string of an `enum` or `const`, in the order
+    of SchemaStore's file."""
     keys, constants = {}, {}
 
     def scan(node):
@@ -46,7 +68,7 @@ def names():
                 for child in value if isinstance(value, list) else [value]:
                     scan(child)
 
-    scan(SCHEMA)
+    scan(json.loads(_TEXT))
     return list(keys), list(constants)
 
 
