@@ -254,7 +254,8 @@ def run_text(thread, text):
                 continue
         elif whole not in CONSTANT_STARTS:
             whole = None
-        after.append(start._replace(state=state, text=whole))
+        frame, mode, value, automaton, _, _ = start
+        after.append(Thread(frame, mode, value, automaton, state, whole))
     return after
 
 
