@@ -26,6 +26,7 @@ class Strings:
     others: Dfa = ANY  # of the strings that are no constant
     constants: frozenset = frozenset(CONSTANT)  # the constants among them
     expressions: ExpressionText = None  # what the others must match besides, with expressions
+    role: str = None  # where rules of names.py apply
 
     def meet(self, other):
         assert None in (self.expressions, other.expressions), "expressions of two places in one"
@@ -33,6 +34,7 @@ class Strings:
             both(self.others, other.others),
             self.constants & other.constants,
             self.expressions or other.expressions,
+            self.role or other.role,
         )
 
     def is_possible(self, nonempty):
@@ -72,6 +74,7 @@ class Object:
     least: int = 0  # minProperties
     require: frozenset = EMPTY  # keys that must be there
     forbid: frozenset = EMPTY  # keys that must not
+    role: str = None  # where rules of names.py apply to its keys
 
     def under(self, key):
         """The conjunction that the value of a key must meet."""
@@ -98,6 +101,7 @@ class Object:
             max(self.least, other.least),
             self.require | other.require,
             self.forbid | other.forbid,
+            self.role or other.role,
         )
 
     def is_possible(self, nonempty):

@@ -25,6 +25,7 @@ from .automaton import ANY, FAR, NONE, both, either, negate
 from .cron import cron_lines
 from .grammar import ArrayType, Clause, ObjectType, Value
 from .grammar import OtherKeys as GrammarKeys
+from .names import JOBS
 from .rules import expression_text, schema_of
 
 ANNOTATIONS = {  # keywords that say nothing about what is valid
@@ -62,10 +63,12 @@ class Compiler:
     schema and what stands there; `sign` is False where its negation is wanted.
     """
 
-    def __init__(self, schema):
+    def __init__(self, schema, ignore_case=False):
+        """ignore_case: keys of an object differ by more than case."""
         self.schema = schema
         self.nodes = {}  # pointer -> subschema
         self.known = {}  # what alternatives() returned
+        self.fold = str.upper if ignore_case else str
         self.values = {}  # conjunction -> Value
         self.active = set()  # conjunctions that are being compiled
         # the keyword census: what counts, and what draft 7 makes void, by pointer
@@ -234,6 +237,15 @@ class Compiler:
     def negation(self, kind, pointer, node, sign):
         return self.alternatives(kind, pointer + "/not", not sign)
 
+    def role(self, kind, pointer, node, sign):
+        """Not of JSON Schema: rules of names.py apply to the keys of an object, or to a string."""
+        self.refuse_negation(pointer, "role", sign)
+        if kind == "object" and node["role"] == JOBS:
+            return [Object(role=JOBS)]
+        if kind == "string" and node["role"] != JOBS:
+            return [Strings(role=node["role"])]
+        return anything(kind)
+
     # --- keywords for strings ---------------------------------------------------------------------
     def pattern(self, kind, pointer, node, sign):
         return self.strings(automaton.from_regex(node["pattern"]), sign)
@@ -254,10 +266,6 @@ class Compiler:
 
     def cron(self, kind, pointer, node, sign):
         return self.strings(cron_lines(), sign)
-
-    def role(self, kind, pointer, node, sign):
-        """Says nothing about a value alone: see threads.py."""
-        return self.all_or_none(kind, sign)
 
     # --- keywords for arrays ----------------------------------------------------------------------
     def items(self, kind, pointer, node, sign):
@@ -384,6 +392,7 @@ class Compiler:
     def add_strings(self, value, strings):
         """Allows these strings, too, in a Value."""
         value.constants |= frozenset(CONSTANT[c] for c in strings.constants)
+        value.role = value.role or strings.role
         text = strings.expressions
         if text is None:
             value.strings = either(value.strings, strings.others)
@@ -408,7 +417,7 @@ class Compiler:
             if not any(clause != other and clause.implies(other) for other in clauses):
                 needed.append(clause)
         fields = {key: self.value(asked) for key, asked in obj.fields}
-        return ObjectType(fields, others, obj.least, needed)
+        return ObjectType(fields, others, obj.least, needed, self.fold, obj.role)
 
     def settle(self):
         """Shortest completions as a least fixed point; what has none cannot be: struck out."""
@@ -476,4 +485,4 @@ KEYWORDS = {
 @functools.cache
 def grammar(rules="schema"):
     """The grammar of workflows under some rules (see rules.py)."""
-    return Compiler(schema_of(rules))
+    return Compiler(schema_of(rules), ignore_case=rules != "schema")

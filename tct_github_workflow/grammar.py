@@ -5,7 +5,8 @@ compiler.py makes these of the JSON schema. Nothing is left to be looked up in t
 """
 
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, NUMBER, OBJECT
 from .automaton import FAR, NONE, Dfa
@@ -26,6 +27,7 @@ class Value:
         self.expressions = []  # [ExpressionText] of those that may hold expressions
         self.arrays = []  # [ArrayType], alternatives
         self.objects = []  # [ObjectType], alternatives
+        self.role = None  # of its strings, where rules of names.py apply to them
         self.tokens = FAR  # of the shortest completion, at most
         self.levels = FAR  # of nesting that it needs at least
 
@@ -57,8 +59,8 @@ class Value:
     def size(self):
         """-> (tokens, levels) of the shortest completion, by those of its parts."""
         options = []
-        if self.scalars or self.constants:
-            options.append((1, 0))
+        if self.scalars or self.constants and not self.role:
+            options.append((1, 0))  # names.py counts the tokens of a name: it need not be free
         if self.number:
             options.append((3, 0))
         for text in self.texts:
@@ -123,15 +125,27 @@ class ObjectType:
     others: list  # [OtherKeys], disjoint: all keys that are not in fields
     least: int  # minProperties
     clauses: list  # [Clause], of which one must hold in the end
-    asked: frozenset = field(init=False)  # keys on which a clause depends
-    asked_texts: frozenset = field(init=False)  # those of them without a symbol, as bytes
-    close: object = field(init=False)  # _close, remembered
+    fold: Callable = str  # str or str.upper: keys that are equal after it are the same
+    role: str = None  # where rules of names.py apply to its keys
 
     def __post_init__(self):
-        self.asked = frozenset().union(*(c.require | c.forbid for c in self.clauses))
-        self.asked_texts = frozenset(key.encode() for key in self.asked if key not in KEY)
         self.close = functools.cache(self._close)
         self.field = functools.cache(self._field)
+
+    @property
+    def has_rules(self):
+        """Whether it is of GitHub's rules, not of the schema alone."""
+        return self.fold is not str
+
+    @functools.cached_property
+    def asked(self):
+        """Keys on which a clause depends."""
+        return frozenset().union(*(c.require | c.forbid for c in self.clauses))
+
+    @functools.cached_property
+    def asked_texts(self):
+        """Those of them without a symbol, folded."""
+        return frozenset(self.fold(key) for key in self.asked if key not in KEY)
 
     def strike_out_impossible(self):
         """Drops the fields that no value can complete, once that is known."""
@@ -154,9 +168,11 @@ class ObjectType:
         return frozenset(KEY[name] for name in KEY if self.field(name)) | {CLOSE, EOD, END}
 
     @functools.cached_property
-    def fixed_texts(self):
-        """Spelled-out keys that change what else may come: the few words of a class, and ""."""
-        return frozenset([b""]).union(*(other.few for other in self.others))
+    def fixed_keys(self):
+        """Keys, folded, that change what else may come: the asked ones, the few of a class, ""."""
+        few = EMPTY.union(*(other.few for other in self.others))
+        names = {"", *self.asked, *(word.decode() for word in few)}
+        return frozenset(map(self.fold, names))
 
     @functools.cached_property
     def allows_empty_key(self):

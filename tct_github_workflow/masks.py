@@ -6,14 +6,15 @@ openers are handled as a group, by numpy; the closers of a group are priced once
 the same may come share their work; and what depends on the place alone is remembered.
 """
 
-import functools
 
 import numpy as np
 
-from .alphabet import END, EOD, KEY, KEY_NAME
+from .alphabet import END, EOD, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
 from .json_text import MAX_DEPTH
+from .name_costs import is_before_key, role_here, with_names
+from .names import NEEDS, OUTSIDE, PROMISING
 from .text_costs import text_costs
 from .threads import (
     BETWEEN,
@@ -22,7 +23,6 @@ from .threads import (
     TEXT,
     Frame,
     Thread,
-    advance,
     end_text,
     next_symbols,
     run_text,
@@ -31,7 +31,7 @@ from .threads import (
     text_starts,
     tokens_to_end,
 )
-from .token_table import CONSTANT_WORDS, KEY_WORDS, token_table
+from .token_table import token_table
 from .vocab import VOCAB_SIZE
 
 _place_costs = Cache(512)  # of 32 KiB each
@@ -45,28 +45,21 @@ def thread_costs(thread):
 
     Of a token that is refused the cost is FAR or more. Read-only.
     """
+    costs, base = costs_of_place(thread, bool(thread.names.promised))
+    promising = None
+    if role_here(thread) == NEEDS and thread.names.type:
+        promising, _ = costs_of_place(thread, promising=True)
+    return with_names(thread, costs, base, promising), base + thread.names.owed
+
+
+def costs_of_place(thread, promising):
+    """-> (costs, base) as if no text so far were a name, and with any ids of jobs and steps.
+
+    promising: some job is promised, so that `jobs` cannot be closed.
+    """
     around, base = surroundings(thread.frame)
-    key = (*place(thread), around, max(0, thread.frame.depth - DEEP))
-    costs = _place_costs.get(key, lambda: place_costs(thread, base))
-    # what the text so far, or the keys of just this object, rule out besides
-    ids = tokens_that_meet_names(thread)
-    struck = []
-    if is_before_key(thread):
-        for name in thread.frame.used - thread.frame.type.asked:
-            struck += token_table().by_opener[KEY[name]]
-    if thread.mode == NAME and thread.automaton.words_left(thread.automaton.start):
-        ids = np.flatnonzero(costs < FAR).tolist()  # only a few keys are possible
-    if ids or struck:
-        costs = costs.copy()
-        costs[struck] = FAR
-        for token in ids:
-            after = advance([thread], token)
-            costs[token] = min(map(tokens_to_end, after), default=FAR + base) - base
-    return costs, base
-
-
-def is_before_key(thread):
-    return thread.mode == BETWEEN and not thread.frame.is_array()
+    key = (*place(thread), promising, around, max(0, thread.frame.depth - DEEP))
+    return _place_costs.get(key, lambda: place_costs(thread, promising, base)), base
 
 
 def place(thread):
@@ -74,9 +67,8 @@ def place(thread):
     frame = thread.frame
     keys = None
     if is_before_key(thread):
-        fixed = frame.texts & frame.type.fixed_texts
         count = min(frame.count, frame.type.least)
-        keys = (frame.type, frame.used & frame.type.asked, fixed, count)
+        keys = (frame.type, frame.asked, frame.keys & frame.type.fixed_keys, count)
     elif thread.mode == BETWEEN:
         keys = (frame.type, min(frame.count, frame.type.least))
     automaton = thread.automaton
@@ -101,20 +93,19 @@ def surroundings(frame):
 
 
 # --- what depends on the place alone -------------------------------------------------------------
-def place_costs(thread, base):
-    """(8192,) int32: costs as if no text so far were a name, and no key taken that is not asked."""
+def place_costs(thread, promising, base):
+    """(8192,) int32: what costs_of_place() remembers."""
     costs = np.full(VOCAB_SIZE, FAR)
     frame = thread.frame
+    thread = thread._replace(names=PROMISING if promising else OUTSIDE, role=None)
     if thread.mode in INSIDE_TEXT:
         no_name = None if thread.mode == TEXT else b"\0"
         add_group(costs, token_table().openers.leaf, thread._replace(text=no_name))
     else:
         if is_before_key(thread):
-            used = frame.used & frame.type.asked
-            texts = frame.texts & frame.type.fixed_texts
-            thread = thread._replace(
-                frame=Frame(frame.type, frame.parent, used, texts, frame.count)
-            )
+            keys = frame.keys & frame.type.fixed_keys
+            few_keys = Frame(frame.type, frame.parent, keys, frame.asked, frame.count)
+            thread = thread._replace(frame=few_keys)
         add_openers(costs, [thread], token_table().openers)
     return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
 
@@ -221,9 +212,9 @@ def add_ended_text(costs, group, thread, texts, named):
         accepted &= ~getattr(column, named)
     if not accepted.any():
         return
-    after = [Thread(thread.frame, BETWEEN)]
+    after = [Thread(thread.frame, thread.names, BETWEEN)]
     if thread.mode == NAME:  # any key that is not there yet: what comes after is the same
-        after = start_field(thread.frame, "\0", thread.value, b"\0")
+        after = start_field(thread.frame, thread.names, "\0", thread.value)
     for end in after:
         values = closing_costs(end, group, ended=True)[column.closers]
         lower(costs, column.ids, np.where(accepted, values, FAR))
@@ -235,7 +226,7 @@ def closing_costs(thread, group, ended):
     ended: the thread is already after their first END.
     """
     around, base = surroundings(thread.frame)
-    key = (group, ended, thread.mode, thread.value, around)
+    key = (group, ended, thread.mode, thread.value, bool(thread.names.promised), around)
     return _closing_costs.get(key, lambda: price_closers(thread, group, ended, base)) + base
 
 
@@ -276,30 +267,3 @@ class ClosersPricing:
             if (frames, closers) not in self.known:
                 self.known[frames, closers] = self.cost(steps(threads, closers))
             self.costs[leaf] = self.known[frames, closers]
-
-
-# --- names ---------------------------------------------------------------------------------------
-@functools.cache
-def endings(words, text):
-    """What is left of those words that begin with a text."""
-    return [word[len(text) :] for word in words if word.startswith(text)]
-
-
-def tokens_that_meet_names(thread):
-    """Ids of tokens with which the text so far becomes a name that has a symbol or is taken."""
-    left = []
-    if thread.mode == TEXT and thread.text:
-        left = endings(CONSTANT_WORDS, thread.text)
-    elif thread.mode == NAME or is_before_key(thread):
-        begun = thread.text if thread.mode == NAME else b""
-        for word in thread.frame.texts | thread.frame.type.asked_texts:
-            if word.startswith(begun):
-                left.append(word[len(begun) :])
-        if thread.mode == NAME and begun:
-            left += endings(KEY_WORDS, begun)
-    ids = []
-    by_text = token_table().by_text
-    for word in left:
-        ids += by_text.get((word, True), [])
-        ids += by_text.get((word, False), [])
-    return ids

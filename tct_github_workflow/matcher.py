@@ -10,7 +10,9 @@ import numpy as np
 from .automaton import FAR
 from .compiler import grammar
 from .errors import DecodeError
-from .masks import thread_costs
+from .masks import costs_of_place, thread_costs
+from .names import OUTSIDE
+from .rules import NAMES
 from .text_costs import text_costs
 from .threads import BETWEEN, DONE, Frame, Thread, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
@@ -25,13 +27,16 @@ class Matcher:
     gives and that a budget which starts at min_tokens() or more never breaks).
     """
 
-    def __init__(self, prefix=()):
+    def __init__(self, prefix=(), rules="schema"):
         """At the start of a workflow, or after the ids `prefix`.
 
-        Raises DecodeError where no valid workflow begins so.
+        rules: "schema" for what SchemaStore's schema allows, "github" for what GitHub's parser
+        accepts, too. Raises DecodeError where no valid workflow begins so.
         """
-        warm_up()
-        self.threads = start_document(grammar().root)
+        if rules not in NAMES:
+            raise ValueError(f"rules={rules!r}: one of {', '.join(map(repr, NAMES))} is needed")
+        warm_up(rules)
+        self.threads = start_document(grammar(rules).root)
         for i, token in enumerate(prefix):
             if not self.accept_token(token):
                 raise DecodeError(f"token {i}: no valid workflow continues with {token!r} here")
@@ -74,13 +79,13 @@ class Matcher:
 
 
 @functools.cache
-def warm_up():
+def warm_up(rules):
     """What the first masks of a process would spend their time on, once: 0.2 s."""
-    for value in grammar().values.values():
+    for value in grammar(rules).values.values():
         texts = list(value.texts)
         for obj in value.objects:
             texts += [other.text for other in obj.others if other.names.live[0]]
         for text in texts:
             text_costs(text, text.start)
         for obj in value.objects:
-            thread_costs(Thread(Frame(obj, None), BETWEEN))
+            costs_of_place(Thread(Frame(obj, None), OUTSIDE, BETWEEN), promising=False)

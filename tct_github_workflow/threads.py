@@ -15,15 +15,19 @@ only if some thread survives it. That is the whole algorithm; masks.py is effici
 import functools
 from typing import NamedTuple
 
-from .alphabet import ARRAY, CLOSE, END, EOD, ESC, KEY_NAME, NUMBER, OBJECT
+from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OBJECT
 from .automaton import FAR, from_regex
 from .grammar import EMPTY, ArrayType, Value
 from .json_text import MAX_DEPTH
-from .linear import NUMBER_RE, unescape
-from .token_table import CONSTANT_WORDS, KEY_WORDS, token_table
+from .linear import NUMBER_RE
+from .names import JOBS, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
+from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
 from .utf8 import DEAD, ByteAutomaton, over_bytes
 
 NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
+
+
+SHORTEST_NAME = 2  # tokens: one byte and END
 
 
 class Frame:
@@ -32,22 +36,23 @@ class Frame:
     __slots__ = (
         "type",  # ObjectType or ArrayType
         "parent",  # Frame around it, None for the document
-        "used",  # keys so far that have a symbol or on which a clause depends
-        "texts",  # keys so far that have no symbol, as bytes
+        "keys",  # so far, folded (ObjectType.fold)
+        "asked",  # keys so far on which a clause depends
         "count",  # fields or items so far
         "depth",  # 1 for the document
-        "closable",  # it may be closed now
+        "closable",  # it may be closed now (`jobs`: if no job is promised)
         "total",  # tokens that close it and all around it
         "levels",  # of nesting that closing it needs
+        "wants",  # role of a name that must still come in it
         "tail",  # all that closers can meet in it, besides closable and total
         "longer",  # what item() returns
     )
 
-    def __init__(self, type, parent, used=EMPTY, texts=EMPTY, count=0):
+    def __init__(self, type, parent, keys=EMPTY, asked=EMPTY, count=0):
         self.type = type
         self.parent = parent
-        self.used = used
-        self.texts = texts
+        self.keys = keys
+        self.asked = asked
         self.count = count
         self.depth = parent.depth + 1 if parent else 1
         self.longer = None
@@ -62,16 +67,17 @@ class Frame:
         items = self.type.items
         n_missing = max(0, self.type.least - self.count)
         self.levels = items.levels if n_missing else 0
+        self.wants = items.role if n_missing else None
         self.tail = (items, min(self.count, self.type.least))
         return 1 + n_missing * items.tokens
 
     def _close_object(self):
-        asked = self.used & self.type.asked
         count = min(self.count, self.type.least)
-        tokens, self.levels = self.type.close(asked, count)
+        tokens, self.levels = self.type.close(self.asked, count)
+        self.wants = None
         self.tail = None  # a closer in it can only be the END of the key ""
-        if self.type.allows_empty_key and b"" not in self.texts:
-            self.tail = (self.type, asked, count)
+        if self.type.allows_empty_key and "" not in self.keys:
+            self.tail = (self.type, self.asked, count)
         return tokens
 
     def can_be_completed(self):
@@ -89,13 +95,11 @@ class Frame:
             self.longer = Frame(self.type, self.parent, count=self.count + 1)
         return self.longer
 
-    def with_field(self, name, text=None):
-        """This object with one key more; text: its bytes if it is spelled out."""
-        used = self.used
-        if text is None or name in self.type.asked:
-            used = used | {name}
-        texts = self.texts if text is None else self.texts | {text}
-        return Frame(self.type, self.parent, used, texts, self.count + 1)
+    def with_field(self, name):
+        """This object with one key more."""
+        type = self.type
+        asked = self.asked | {name} if name in type.asked else self.asked
+        return Frame(type, self.parent, self.keys | {type.fold(name)}, asked, self.count + 1)
 
 
 # Modes of a thread
@@ -112,11 +116,13 @@ class Thread(NamedTuple):
     """One way of reading the tokens so far."""
 
     frame: Frame  # the innermost one; it counts the field or item at hand as there
+    names: Names  # of jobs and steps
     mode: int
     value: Value = None  # VALUE: what may stand here; NAME: what may stand after the key
     automaton: ByteAutomaton = None  # inside text: what it must match, and
     state: int = 0  # how far it has come
-    text: bytes = b""  # the bytes so far; None for a string that can no longer be a constant
+    text: bytes = b""  # the bytes so far; None for a string of which they no longer matter
+    role: str = None  # TEXT: where rules of names.py apply to it
 
 
 def prefixes(words):
@@ -132,7 +138,11 @@ CONSTANT_STARTS = prefixes(CONSTANT_WORDS)
 
 def start_document(value):
     """The threads at the start of a document of that Value."""
-    return [Thread(Frame(type, None), BETWEEN) for type in value.objects]
+    threads = []
+    for type in value.objects:
+        names = OUTSIDE if type.has_rules else NO_RULES
+        threads.append(Thread(Frame(type, None), names, BETWEEN))
+    return threads
 
 
 def advance(threads, token):
@@ -159,51 +169,83 @@ def steps(threads, symbols):
 
 def step(thread, symbol):
     """The threads after one symbol."""
-    mode = thread.mode
     if symbol == END:
         return [after for start in text_starts(thread) for after in end_text(start)]
-    if mode == VALUE:
-        return start_value(thread.frame, thread.value, symbol)
-    if mode == BETWEEN:
-        return step_between(thread.frame, symbol)
+    if thread.mode == VALUE:
+        return start_value(thread.frame, thread.names, thread.value, symbol)
+    if thread.mode == BETWEEN:
+        return step_between(thread.frame, thread.names, symbol)
     return []
 
 
-def step_between(frame, symbol):
+def step_between(frame, names, symbol):
     """After a finished field or item: the end of the frame, an item, or a key that has a symbol."""
     if symbol == CLOSE or symbol == EOD:
-        if not frame.closable or (symbol == EOD) != (frame.parent is None):
-            return []
-        return [Thread(frame.parent, BETWEEN if symbol == CLOSE else DONE)]
+        return close(frame, names, symbol)
     if frame.is_array():
         items = frame.type.items
-        return start_value(frame.with_item(), items, symbol) if frame.has_room_for(items) else []
+        if not frame.has_room_for(items):
+            return []
+        return start_value(frame.with_item(), names, items, symbol)
     if symbol in KEY_NAME:
         name = KEY_NAME[symbol]
-        return start_field(frame, name, frame.type.field(name))
+        return start_field(frame, names, name, frame.type.field(name))
     return []
 
 
-def start_value(frame, value, symbol):
+def close(frame, names, symbol):
+    """The thread after the end of a frame."""
+    if not frame.closable or (symbol == EOD) != (frame.parent is None):
+        return []
+    if is_jobs(frame):
+        if names.promised:
+            return []
+        names = OUTSIDE
+    return [Thread(frame.parent, names, BETWEEN if symbol == CLOSE else DONE)]
+
+
+def is_jobs(frame):
+    return not frame.is_array() and frame.type.role == JOBS
+
+
+def start_value(frame, names, value, symbol):
     """The threads after the first symbol of a value."""
-    if symbol in value.scalars or symbol in value.constants:
-        return [Thread(frame, BETWEEN)]
+    if symbol in value.scalars:
+        return [Thread(frame, names, BETWEEN)]
+    if symbol in value.constants:
+        return end_string(frame, names, value.role, LITERAL[symbol])
     if symbol == NUMBER:
-        return [Thread(frame, DIGITS, None, NUMBERS)] if value.number else []
+        return [Thread(frame, names, DIGITS, None, NUMBERS)] if value.number else []
     opened = []
     if symbol == OBJECT:
         opened = [Frame(type, frame) for type in value.objects]
     elif symbol == ARRAY:
         opened = [Frame(type, frame) for type in value.arrays]
-    return [Thread(inner, BETWEEN) for inner in opened if inner.can_be_completed()]
+    threads = []
+    for inner in opened:
+        if inner.can_be_completed():
+            inner_names = Names(inner.type) if is_jobs(inner) else names
+            threads.append(Thread(inner, inner_names, BETWEEN))
+    return threads
 
 
-def start_field(frame, name, value, text=None):
-    """The threads after a key; text: its bytes if it is spelled out."""
-    if not value or name in frame.used or not frame.has_room_for(value):
+def end_string(frame, names, role, string):
+    """The threads after a whole string: none where it is no name that may stand here."""
+    if role:
+        names = names.add(role, string)
+    return [] if names is None else [Thread(frame, names, BETWEEN)]
+
+
+def start_field(frame, names, name, value):
+    """The threads after a key."""
+    if not value or not frame.has_room_for(value) or frame.type.fold(name) in frame.keys:
         return []
-    frame = frame.with_field(name, text)
-    return [Thread(frame, VALUE, value)] if frame.can_be_completed() else []
+    if frame.type.role == JOBS:
+        names = names.start_job(name)
+        if names is None:
+            return []
+    frame = frame.with_field(name)
+    return [Thread(frame, names, VALUE, value)] if frame.can_be_completed() else []
 
 
 def next_symbols(thread):
@@ -219,7 +261,7 @@ def next_symbols(thread):
 
 def text_starts(thread):
     """The threads inside a text: this one, or those at the start of one that may stand here."""
-    frame, mode, value = thread.frame, thread.mode, thread.value
+    frame, names, mode, value = thread[:4]
     if mode in INSIDE_TEXT:
         return [thread]
     if mode == DONE:
@@ -228,11 +270,14 @@ def text_starts(thread):
         starts = []
         for other in frame.type.others:
             if other.names.live[0] and frame.has_room_for(other.value):
-                starts.append(Thread(frame, NAME, other.value, other.text, other.text.start))
+                starts.append(Thread(frame, names, NAME, other.value, other.text, other.text.start))
         return starts
     if mode == BETWEEN:
         frame, value = frame.with_item(), frame.type.items
-    return [Thread(frame, TEXT, None, text, text.start) for text in value.texts]
+    starts = []
+    for text in value.texts:
+        starts.append(Thread(frame, names, TEXT, None, text, text.start, role=value.role))
+    return starts
 
 
 @functools.lru_cache(1 << 14)
@@ -243,32 +288,35 @@ def state_after(automaton, state, text):
 
 def run_text(thread, text):
     """The threads after some bytes of text."""
-    after = []
+    threads = []
     for start in text_starts(thread):
-        state = state_after(start.automaton, start.state, text)
+        frame, names, mode, value, automaton, state, begun, role = start
+        state = state_after(automaton, state, text)
         if state == DEAD:
             continue
-        whole = None if start.text is None else start.text + text
-        if start.mode == NAME:
-            if not can_become_a_key(start, state, whole):
-                continue
-        elif whole not in CONSTANT_STARTS:
+        whole = None if begun is None else begun + text
+        if mode != NAME and not role and whole not in CONSTANT_STARTS:
             whole = None
-        frame, mode, value, automaton, _, _ = start
-        after.append(Thread(frame, mode, value, automaton, state, whole))
-    return after
+        after = Thread(frame, names, mode, value, automaton, state, whole, role)
+        if mode != NAME and not role or can_become_a_name(after):
+            threads.append(after)
+    return threads
 
 
-def can_become_a_key(thread, state, text):
-    """Whether a key that begins with `text` is still free, where only a few words are possible."""
-    endings = thread.automaton.words_left(state)
-    return endings is None or any(end_name(thread, text + ending) for ending in endings)
+def can_become_a_name(thread):
+    """Whether some key or id that begins so is still free."""
+    if thread.mode == NAME:
+        endings = thread.automaton.words_left(thread.state)
+        if endings is not None:  # only a few words are possible
+            return any(end_name(thread, thread.text + ending) for ending in endings)
+    is_id = thread.role or thread.frame.type.role == JOBS
+    return not is_id or thread.names.type is None or tokens_to_end(thread) < FAR
 
 
 def end_text(thread):
     """The threads after the END of a text.
 
-    None where it is not accepted, has a symbol of its own or repeats a key.
+    None where it is not accepted, has a symbol of its own or is a name that must not stand here.
     """
     if not thread.automaton.accepting[thread.state]:
         return []
@@ -276,15 +324,16 @@ def end_text(thread):
         return end_name(thread, thread.text)
     if thread.mode == TEXT and thread.text in CONSTANT_WORDS:
         return []
-    return [Thread(thread.frame, BETWEEN)]
+    if thread.role:
+        return end_string(thread.frame, thread.names, thread.role, spelled(thread.text))
+    return [Thread(thread.frame, thread.names, BETWEEN)]
 
 
 def end_name(thread, text):
     """The threads after a whole key that is spelled out."""
-    if text in KEY_WORDS or text in thread.frame.texts:
+    if text in KEY_WORDS:
         return []
-    name = unescape(text.replace(b"\xee", ESC.encode()).decode())
-    return start_field(thread.frame, name, thread.value, text)
+    return start_field(thread.frame, thread.names, spelled(text), thread.value)
 
 
 def tokens_to_end(thread):
@@ -293,21 +342,64 @@ def tokens_to_end(thread):
     It is the shortest way in symbols and bytes, each of which is a token, so merges may do with
     fewer. From every thread some token leads to one with fewer tokens to the end.
     """
-    frame, mode, value, automaton, state, text = thread
+    frame, names, mode, value = thread[:4]
     if mode == DONE:
         return 0
-    after_text = frame.total + (value.tokens if value else 0)
-    if mode == BETWEEN or mode == VALUE:
-        return after_text
-    if has_to_continue(thread) and automaton.accepting[state]:
-        return int(automaton.detour[state]) + 1 + after_text
-    return int(automaton.bytes_to_end[state]) + 1 + after_text
+    outside = frame.total + names.owed
+    if mode == BETWEEN:
+        return outside + tokens_of_promise(names, frame.wants)
+    if mode == VALUE:
+        return outside + value.tokens + tokens_of_promise(names, value.role)
+    if thread.role and names.type:
+        return outside + name_tokens(thread)
+    tokens = text_tokens(thread)
+    if mode == NAME:
+        tokens += value.tokens
+        if is_jobs(frame):
+            tokens = min(tokens, tokens_by_promise(thread))
+    return outside + tokens
+
+
+def tokens_of_promise(names, role):
+    """Tokens that a name which must come takes besides its own: of the job that it promises."""
+    if role is None or names.type is None:
+        return 0
+    return names.tokens_for(role, "", 1) - SHORTEST_NAME
+
+
+def name_tokens(thread):
+    """Tokens that complete a string with a role, and the job that it promises."""
+    to_more = int(thread.automaton.detour[thread.state])
+    return thread.names.tokens_for(thread.role, spelled(thread.text), to_more)
+
+
+def text_tokens(thread):
+    """Tokens that complete the text at hand, its END included."""
+    automaton, state = thread.automaton, thread.state
+    if not automaton.accepting[state] or not has_to_continue(thread):
+        return int(automaton.bytes_to_end[state]) + 1
+    n_more = int(automaton.detour[state])
+    if thread.mode == NAME:
+        frame = thread.frame
+        n_more += n_crowded(frame.keys, frame.type.fold(spelled(thread.text)))
+        if frame.type.role == JOBS and len(thread.text) + n_more > MAX_ID:
+            return FAR
+    return n_more + 1
+
+
+def tokens_by_promise(thread):
+    """Tokens that complete the job at hand as one of those that are promised."""
+    if thread.names.type is None:
+        return FAR
+    text = spelled(thread.text)
+    begins = any(name.startswith(text) and name not in KEY for name in thread.names.promised)
+    return -len(text) if begins else FAR  # what is left of it, less what all of it is owed
 
 
 def has_to_continue(thread):
-    """Whether the text so far must not be all of it: it has a symbol or repeats a key."""
+    """Whether the text so far must not be all of it: it has a symbol, or it is taken."""
     if thread.mode == TEXT:
         return thread.text in CONSTANT_WORDS
     if thread.mode == NAME:
-        return thread.text in KEY_WORDS or thread.text in thread.frame.texts
+        return not end_name(thread, thread.text)
     return False

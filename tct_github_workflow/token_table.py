@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME
+from .alphabet import ARRAY, CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME, LITERAL
+from .errors import DecodeError
+from .linear import unescape
 from .vocab import vocab
 
 CONSTANT_WORDS = frozenset(name.encode() for name in CONSTANT)
@@ -91,8 +93,15 @@ class TokenTable:
     text_columns: list  # byte i of every text that has one
     by_opener: dict  # opener -> ids of tokens that begin with it
     by_text: dict  # (text, whether END follows) -> ids of tokens without openers
+    by_constant: dict  # constant -> ids of tokens without openers and text that begin with it
+    several_strings: list  # ids of tokens in which a string ends and a constant follows
+    in_arrays: list  # ids of tokens that open an array and nothing else
+    text_lengths: np.ndarray  # (8191,) bytes of each token's text
+    longest_text: int
+    id_tokens: np.ndarray  # (8191,) what id_tokens() says of each
     most_closed: int  # brackets that one token closes, at most
     merged: dict = field(default_factory=dict)  # tuple of tries -> their merged_trie()
+    spellings: dict = field(default_factory=dict)  # fold -> what spelling() returns
 
     def group(self, tokens):
         """The Group of tokens whose openers do not matter."""
@@ -137,12 +146,30 @@ class TokenTable:
                 whole.next[symbol] = self.merged_trie(inner)
         return self.merged[tries]
 
+    def spelling(self, fold):
+        """{(folded text, whether END follows): ids without openers}, of whole characters."""
+        if fold not in self.spellings:
+            found = self.spellings[fold] = {}
+            for (text, ended), ids in self.by_text.items():
+                name = spelled(text)
+                if name is not None:
+                    found.setdefault((fold(name), ended), []).extend(ids)
+        return self.spellings[fold]
+
     def follow_texts(self, automaton, state):
         """(n_texts,) state of a text automaton after every text, -1 where none continues so."""
         ends = np.full(len(self.texts), state, np.int32)
         for column in self.text_columns:
             ends[: len(column)] = automaton.follow(ends[: len(column)], column)
         return ends
+
+
+def spelled(text):
+    """The str that the bytes of a text stand for, None where they end inside of a character."""
+    try:
+        return unescape(text.replace(b"\xee", ESC.encode()).decode())
+    except (UnicodeDecodeError, DecodeError):
+        return None
 
 
 def _take_apart(number, token):
@@ -159,6 +186,23 @@ def _take_apart(number, token):
     return Token(number, openers, text, closers)
 
 
+def n_strings(token):
+    """Strings that a token is, holds, begins or ends."""
+    return bool(token.text) + sum(symbol in CONSTANT.values() for symbol in token.closers)
+
+
+def id_tokens(token):
+    """Tokens that a key takes whose name a token is or begins, at least; 0 if it is none."""
+    if token.text:
+        if token.text in CONSTANT_WORDS:  # as a string it has to continue
+            return len(token.text) + 2
+        return 1 if token.text in KEY_WORDS else len(token.text) + 1
+    name = LITERAL.get(token.closers[:1])
+    if not isinstance(name, str):
+        return 0
+    return 1 if name in KEY else len(name) + 1
+
+
 @functools.cache
 def token_table():
     """The TokenTable of the shipped vocabulary."""
@@ -167,7 +211,11 @@ def token_table():
     by_opener = {symbol: [] for symbol in KEY_NAME}
     by_text = {}
     by_openers = {}
+    by_constant = {name: [] for name in CONSTANT}
     for token in parts:
+        constant = LITERAL.get(token.closers[:1])
+        if constant in by_constant and not token.openers and not token.text:
+            by_constant[constant].append(token.id)
         by_openers.setdefault(token.openers, []).append(token)
         if token.openers[:1] in by_opener:
             by_opener[token.openers[0]].append(token.id)
@@ -185,6 +233,12 @@ def token_table():
         text_columns=text_columns,
         by_opener=by_opener,
         by_text=by_text,
+        by_constant=by_constant,
+        several_strings=[token.id for token in parts if n_strings(token) > 1],
+        in_arrays=[token.id for token in parts if token.openers == ARRAY],
+        text_lengths=np.array([len(token.text) for token in parts]),
+        longest_text=len(texts[0]),
+        id_tokens=np.array([id_tokens(token) for token in parts]),
         most_closed=max(token.closers.count(CLOSE) for token in parts),
     )
     for openers, tokens in by_openers.items():

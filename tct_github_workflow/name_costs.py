@@ -1,0 +1,221 @@
+"""What the names so far change in the costs of a place (masks.py): keys, ids of jobs and steps.
+
+A few tokens only: those with which a text becomes a name that is taken, known or promised, or with
+which a name is begun and ended at once. These are read one by one, as threads.advance() does it.
+"""
+
+import functools
+
+import numpy as np
+
+from .alphabet import CONSTANT, KEY
+from .automaton import FAR
+from .grammar import EMPTY
+from .names import MAX_ID, NEEDS
+from .threads import BETWEEN, INSIDE_TEXT, NAME, TEXT, VALUE, advance, is_jobs, tokens_to_end
+from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
+from .vocab import PAD
+
+KEYS_WITH_NAMES = {KEY["needs"], KEY["id"]}
+
+
+def role_here(thread):
+    """The role of the string that stands here or may stand here."""
+    if thread.mode == VALUE:
+        return thread.value.role
+    if thread.mode == BETWEEN and thread.frame.is_array():
+        return thread.frame.type.items.role
+    return thread.role
+
+
+def is_before_key(thread):
+    return thread.mode == BETWEEN and not thread.frame.is_array()
+
+
+def with_names(thread, costs, base, promising=None):
+    """costs, with what the names so far change. promising: as with_promises() takes them."""
+    struck, lowered = openers_of_names(thread)
+    struck += too_long(thread)
+    ids = [token for token in tokens_to_read(thread, costs) if costs[token] < FAR]
+    if promising is not None:
+        costs = with_promises(thread, costs, promising)
+    elif struck or lowered or ids:
+        costs = costs.copy()
+    if struck:
+        costs[struck] = FAR
+    for symbols, saved in lowered:
+        costs[symbols] = np.where(costs[symbols] < FAR, costs[symbols] - saved, FAR)
+    base += thread.names.owed
+    for token in ids:
+        after = advance([thread], token)
+        costs[token] = min(map(tokens_to_end, after), default=FAR + base) - base
+    return costs
+
+
+def with_promises(thread, costs, promising):
+    """costs where a job must be named: the id is a new one, unless with_names() finds it known.
+
+    promising: the costs if a job is promised. Of a new id the key of its job is owed, too.
+    """
+    table = token_table()
+    if thread.mode == TEXT:
+        key_tokens = table.text_lengths + (len(thread.text) + 1)
+    else:
+        key_tokens = table.id_tokens
+    owed = key_tokens + thread.names.job_tokens()
+    costs_if_new = np.minimum(promising[:PAD] + owed, FAR)
+    result = costs.copy()
+    result[:PAD] = np.where(key_tokens > 0, costs_if_new, costs[:PAD])
+    return result
+
+
+def too_long(thread):
+    """Ids of the tokens with which an id becomes too long."""
+    is_id = thread.role or thread.mode == NAME and is_jobs(thread.frame)
+    if not is_id or thread.names.type is None:
+        return []
+    longest = MAX_ID - len(thread.text)
+    if longest >= token_table().longest_text:
+        return []
+    return np.flatnonzero(token_table().text_lengths > longest).tolist()
+
+
+def openers_of_names(thread):
+    """-> (ids of tokens that begin with a key which is taken, [(ids, what a promise saves)])."""
+    struck = []
+    lowered = []
+    if is_before_key(thread):
+        frame = thread.frame
+        symbols = keys_by_fold(frame.type.fold)
+        for key in frame.keys & symbols.keys():
+            for name in symbols[key]:
+                struck += token_table().by_opener[KEY[name]]
+        for promised in promises(thread):
+            for name in symbols.get(promised.upper(), ()):
+                ids = token_table().by_opener[KEY[name]]
+                if name == promised:
+                    lowered.append((ids, thread.names.cost_of_job(name)))
+                else:
+                    struck += ids
+    return struck, lowered
+
+
+@functools.cache
+def keys_by_fold(fold):
+    """{folded: the keys with a symbol that it stands for}."""
+    found = {}
+    for name in KEY:
+        found.setdefault(fold(name), []).append(name)
+    return found
+
+
+def promises(thread):
+    """Ids of jobs that are promised, where a job may begin."""
+    return thread.names.promised if is_jobs(thread.frame) else ()
+
+
+def tokens_to_read(thread, costs):
+    """Ids of the tokens that meet a name, so that their costs must be found one by one."""
+    if reads_all(thread):
+        return np.flatnonzero(costs < FAR).tolist()
+    ids = []
+    if thread.mode == TEXT and thread.text:
+        ids += endings(CONSTANT_WORDS, thread.text)
+    if thread.mode == NAME:
+        ids += endings(KEY_WORDS, thread.text)
+    if thread.mode == NAME or is_before_key(thread) and thread.frame.type.others:
+        ids += tokens_of_keys(thread)
+    role = role_here(thread)
+    if role and thread.names.type:
+        ids += tokens_of_ids(thread, role)
+    elif thread.names.has_rules and thread.mode not in INSIDE_TEXT:
+        ids += tokens_with_names()
+    return ids
+
+
+def reads_all(thread):
+    """Where there is no telling which tokens meet a name; only few are possible there."""
+    if thread.mode != NAME:
+        return False
+    only_few_keys = thread.automaton.words_left(thread.automaton.start)
+    return bool(only_few_keys) or spelled(thread.text) is None
+
+
+@functools.lru_cache(1 << 12)
+def endings(words, text):
+    """Ids of the tokens with which a text becomes one of these words (all bytes)."""
+    by_text = token_table().by_text
+    ids = []
+    for word in words:
+        if word.startswith(text):
+            for ended in (True, False):
+                ids += by_text.get((word[len(text) :], ended), [])
+    return ids
+
+
+def tokens_of_keys(thread):
+    """Ids of the tokens with which a key becomes one that is taken, asked for, or promised."""
+    frame = thread.frame
+    begun = spelled(thread.text) if thread.mode == NAME else ""
+    ids = tokens_like(frame.keys | frame.type.asked_texts, begun, frame.type.fold)
+    for promised in promises(thread):
+        ids += tokens_like([promised.upper()], begun, str.upper)
+        ids += tokens_towards(promised, begun)
+    return ids
+
+
+def tokens_like(names, begun, fold):
+    """Ids of the tokens with which `begun` becomes one of these names, which are folded."""
+    spelling = token_table().spelling(fold)
+    begun = fold(begun)
+    ids = []
+    for name in names:
+        # spelled out it is none of these names anyway
+        has_symbol = fold is str and not begun and name in KEY
+        if name.startswith(begun) and not has_symbol:
+            for ended in (True, False):
+                ids += spelling.get((name[len(begun) :], ended), [])
+    return ids
+
+
+def tokens_towards(name, begun):
+    """Ids of the tokens with which `begun` becomes a beginning of a name, or all of it."""
+    if not name.startswith(begun):
+        return []
+    by_text = token_table().by_text
+    ids = []
+    rest = name[len(begun) :].encode()
+    for n in range(1, len(rest) + 1):
+        ids += by_text.get((rest[:n], False), [])
+    return ids + by_text.get((rest, True), [])
+
+
+def tokens_of_ids(thread, role):
+    """Ids of the tokens with which a string with a role becomes or begins a known name."""
+    names = thread.names
+    table = token_table()
+    begun = spelled(thread.text) if thread.mode == TEXT else ""
+    known = names.jobs | names.promised if role == NEEDS else EMPTY
+    ids = tokens_like(names.taken(role), begun, str.upper)
+    for name in known:
+        ids += tokens_towards(name, begun)
+    if role == NEEDS:
+        ids += table.several_strings
+    if thread.mode == TEXT:
+        return ids + endings(KEY_WORDS, thread.text) if role == NEEDS else ids
+    for word in CONSTANT:
+        if word.upper() in names.taken(role):
+            ids += table.by_constant[word]
+    if thread.mode == VALUE:
+        ids += table.in_arrays
+    return ids
+
+
+@functools.cache
+def tokens_with_names():
+    """Ids of the tokens in which a string with a role begins."""
+    ids = []
+    for token in token_table().parts:
+        if KEYS_WITH_NAMES.intersection(token.openers):
+            ids.append(token.id)
+    return ids
