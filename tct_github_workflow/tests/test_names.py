@@ -107,19 +107,20 @@ def problems(document):
 def test_documents_are_accepted_exactly_when_a_plain_reading_finds_nothing(start):
     needs = ["a", "A", "b", "ab", "name", "push", ["a"], ["b", "a"], ["b", "b"], ["c", "a"]]
     bodies = [{}, *[{"needs": value} for value in needs]]
+    few_bodies = [{}, {"needs": "b"}, {"needs": ["b", "a"]}]
     counts = {True: 0, False: 0}
     for n in (1, 2, 3):
         for ids in itertools.permutations(["a", "A", "b", "ab", "name", "push"], n):
-            for chosen in itertools.product(bodies if n < 3 else bodies[:6], repeat=n):
+            for chosen in itertools.product(bodies if n < 3 else few_bodies, repeat=n):
                 document = {"jobs": dict(zip(ids, chosen, strict=True))}
                 valid = not problems(document)
                 counts[valid] += 1
                 assert accepts(start, document) == valid, document
-    assert min(counts.values()) > 500, counts
+    assert min(counts.values()) > 200, counts
 
 
 @pytest.mark.parametrize(
-    "ids", itertools.product(["a", "A", "ab", "name", "Name", "push"], repeat=2)
+    "ids", list(itertools.product(["a", "A", "ab", "name", "Name", "push"], repeat=2))
 )
 def test_ids_of_steps_differ_by_more_than_case_within_a_job(start, ids):
     jobs = {"j": {"steps": [{"run": None, "id": name} for name in ids]}}
@@ -129,7 +130,7 @@ def test_ids_of_steps_differ_by_more_than_case_within_a_job(start, ids):
 
 
 @pytest.mark.parametrize(
-    "keys", itertools.permutations(["a", "A", "é", "É", "ß", "SS", "name", "Name"], 2)
+    "keys", list(itertools.permutations(["a", "A", "é", "É", "ß", "SS", "name", "Name"], 2))
 )
 def test_keys_differ_by_more_than_case(start, keys):
     document = {"jobs": {"j": {"env": dict.fromkeys(keys)}}}
@@ -155,7 +156,7 @@ def test_of_an_id_that_is_too_long_only_what_another_one_needs_is_lost(start):
         for n in range(len(ids)):
             matcher = start.fork()
             assert all(map(matcher.accept_token, ids[:n]))
-            if n % 5 == 0:
+            if n % 20 == 0:
                 np.testing.assert_array_equal(
                     matcher.next_token_mask(), accepted_one_by_one(matcher)
                 )
@@ -182,7 +183,7 @@ def begun(rng):
 
 def test_whatever_the_budget_masks_equal_brute_force_and_what_comes_out_is_right(start):
     rng = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(40):
         matcher = start.fork()
         ids = begun(rng)
         prefix = []
@@ -191,7 +192,7 @@ def test_whatever_the_budget_masks_equal_brute_force_and_what_comes_out_is_right
                 break
             prefix.append(token)
         budget = matcher.min_tokens() + int(rng.integers(30)) * int(rng.integers(2))
-        more = random_walk(rng, matcher, budget, check=0.03)
+        more = random_walk(rng, matcher, budget, check=0.02)
         assert len(more) <= budget
         assert problems(document_of(prefix + more)) == []
 
@@ -210,10 +211,10 @@ def test_with_few_tokens_to_choose_from_no_way_leads_to_a_dead_end(start):
     while todo:
         matcher, prefix = todo.pop()
         n_tried += 1
-        if rng.random() < 0.1:
+        if rng.random() < 0.05:
             more = random_walk(rng, matcher.fork(), matcher.min_tokens())
             assert problems(document_of(prefix + more)) == []
-        for token in alphabet if len(prefix) < 15 else ():
+        for token in alphabet if len(prefix) < 13 else ():
             after = matcher.fork()
             if after.accept_token(token):
                 todo.append((after, [*prefix, token]))
