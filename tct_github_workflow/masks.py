@@ -6,7 +6,6 @@ openers are handled as a group, by numpy; the closers of a group are priced once
 the same may come share their work; and what depends on the place alone is remembered.
 """
 
-
 import numpy as np
 
 from .alphabet import END, EOD, KEY_NAME
