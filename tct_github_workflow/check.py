@@ -8,6 +8,11 @@ first pass of its own parser does it (npm package @actions/workflow-parser 0.3.6
 template-reader.js); then conversion.py for rules between values, and references.py for names.
 Nothing here is shared with the matcher, so that each tests the other.
 
+Known differences from that package, none of which GitHub's own service shows: names that every
+JavaScript object has (`constructor`) pass there for functions and numbers of a cron schedule, and
+crash it as keys; its YAML reader refuses a flow sequence that is closed at the indentation of its
+key, and crashes at a key that is a number; steps in `parallel`, a preview, are read there alone.
+
 Rules, the values of Problem.rule:
     schema       the workflow schema, where none of the others says so
     key          a key that is unknown here, missing, or there twice but for its case
@@ -109,6 +114,11 @@ def root():
     return place(ROOT)
 
 
+def is_plain_text(value, at):
+    """Whether a value is text that may stand at a Place as it is: most values are."""
+    return type(value) is str and at.is_free_text and value != "" and OPEN not in value
+
+
 class Reader:
     """One descent over a document."""
 
@@ -126,8 +136,7 @@ class Reader:
         if kind is str and OPEN in value:
             self.visit_expressions(value, at, path)
         elif kind is str or kind is Literal:
-            if not value or not at.is_free_text:
-                self.visit_text(value, at, path)
+            self.visit_text(value, at, path)
         elif kind is dict:
             self.visit_mapping(value, at, path)
         elif kind is list:
@@ -149,7 +158,8 @@ class Reader:
             self.refuse(items, at, path)
             return
         for i, item in enumerate(items):
-            self.visit(item, at.items, (*path, i))
+            if not is_plain_text(item, at.items):
+                self.visit(item, at.items, (*path, i))
 
     def visit_text(self, text, at, path):
         if not at.takes_text(text):
@@ -167,13 +177,16 @@ class Reader:
             return
         kinds = at.kinds
         for key, value in mapping.items():
-            inner = (*path, key)
-            below, bits = at.properties.get(key) or self.other_key(key, at, inner)
+            below, bits = at.properties.get(key, at.others_as_property)
+            if below is None or not key or OPEN in key:
+                below, bits = self.other_key(key, at, (*path, key))
             if kinds & bits:
                 kinds &= bits
-                self.visit(value, below, inner)
+                if not is_plain_text(value, below):
+                    self.visit(value, below, (*path, key))
             elif bits:
-                self.report(inner, "key", f"GitHub does not know {key:.60} beside the other keys")
+                problem = f"GitHub does not know {key:.60} beside the other keys"
+                self.report((*path, key), "key", problem)
         if at.others is not None and len(set(map(str.upper, mapping))) < len(mapping):
             self.check_duplicates(mapping, path)
         if at.needs_keys:

@@ -133,6 +133,11 @@ class Place:
         return (1 << len(self.required)) - 1
 
     @functools.cached_property
+    def others_as_property(self):
+        """What `properties` would have for each other key; Place None if there is none."""
+        return (self.others, self.kinds)
+
+    @functools.cached_property
     def needs_keys(self):
         """Whether a mapping here cannot do without some key."""
         return any(self.required)
