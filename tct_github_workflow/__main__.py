@@ -20,82 +20,108 @@ import signal
 import sys
 import textwrap
 
-from . import alphabet, codec, json_text, linear, lint, vocab
+from . import lint
+from .alphabet import ARRAY, CLOSE, END, EOD, ESC, KEY_NAME, LITERAL, NUMBER, OBJECT
+from .codec import load_workflow
 from .errors import EncodeError
+from .json_text import dump_json
+from .linear import escape, linearise
+from .vocab import encode_symbols, split_pieces, vocab
 from .yaml_text import yaml_to_json
 
-sys.stdout.reconfigure(encoding="utf-8")
-if sys.argv[1:] in (["-h"], ["--help"]):
-    print(__doc__.strip())
-    raise SystemExit
-if sys.argv[1:2] == ["--check"]:
-    raise SystemExit(lint.main(sys.argv[2:]))
-if len(sys.argv) != 2:
-    raise SystemExit(
-        "usage: python -m tct_github_workflow <workflow.yml, .json or - for standard input>"
-    )
-if hasattr(signal, "SIGPIPE"):
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends us quietly
+USAGE = "usage: python -m tct_github_workflow <workflow.yml, .json or - for standard input>"
+WIDTH = 64  # characters of a line for a token's text
+FEW_BLANKS = 9  # as many and more are counted, not drawn
+BLANKS_TO_SHOW = re.compile("^ +| +$| {2,}")
 
-path = sys.argv[1]
-try:
+
+def symbol_names():
+    """{symbol: how it is shown}; CLOSE depends on what it closes."""
+    names = {symbol: f"‹{name}›" for symbol, name in KEY_NAME.items()}
+    for symbol, value in LITERAL.items():
+        names[symbol] = f"‹{value if isinstance(value, str) else json.dumps(value)}›"
+    names |= {OBJECT: "{", ARRAY: "[", NUMBER: "#", END: "·end·", EOD: "·end of workflow·"}
+    names |= {ESC: "‹escape›", "\n": "⏎"}
+    return names
+
+
+class TokenPrinter:
+    """Tokens as readable text, in order: which bracket closes depends on those before."""
+
+    def __init__(self):
+        self.names = symbol_names()
+        self.closers = []  # what closes the open objects and arrays, innermost last
+
+    def shown(self, token):
+        """The bytes of a token as text."""
+        text = token.decode(errors="backslashreplace")  # bytes of half a character: \xf0\x9f
+        return "".join(map(self.character, BLANKS_TO_SHOW.sub(visible_blanks, text)))
+
+    def character(self, c):
+        if c == CLOSE:
+            return self.closers.pop()
+        if c in (OBJECT, ARRAY):
+            self.closers.append("}" if c == OBJECT else "]")
+        if c in self.names:
+            return self.names[c]
+        return c if c.isprintable() else ascii(c)[1:-1]
+
+
+def visible_blanks(match):
+    n_blanks = len(match[0])
+    return "␣" * n_blanks if n_blanks < FEW_BLANKS else f"␣×{n_blanks} "
+
+
+def read_workflow(path):
+    """The workflow in a file, or on standard input for "-"."""
     if path == "-":
         source = sys.stdin.buffer.read()
     else:
         with open(path, "rb") as f:
             source = f.read()
-    as_json = path.endswith(".json") or path == "-" and source.lstrip().startswith(b"{")
-    workflow = codec.load_workflow(source.decode("utf-8-sig") if as_json else yaml_to_json(source))
-except (EncodeError, OSError, UnicodeDecodeError) as e:
-    raise SystemExit(f"{path}: {getattr(e, 'strerror', None) or e}")
-except KeyboardInterrupt:
-    raise SystemExit("interrupted")
-
-names = {c: f"‹{name}›" for c, name in alphabet.KEY_NAME.items()}
-names |= {
-    c: f"‹{value if isinstance(value, str) else json.dumps(value)}›"
-    for c, value in alphabet.LITERAL.items()
-}
-names |= {
-    alphabet.OBJECT: "{",
-    alphabet.ARRAY: "[",
-    alphabet.NUMBER: "#",
-    alphabet.END: "·end·",
-    alphabet.EOD: "·end of workflow·",
-    alphabet.ESC: "‹escape›",
-    "\n": "⏎",
-}
-brackets = []  # what closes the open objects and arrays, innermost last
+    is_json = path.endswith(".json") or (path == "-" and source.lstrip().startswith(b"{"))
+    return load_workflow(source.decode("utf-8-sig") if is_json else yaml_to_json(source))
 
 
-def shown(token_bytes):
-    """One token as readable text; advances `brackets`."""
-    out = []
-    text = token_bytes.decode(errors="backslashreplace")  # bytes of half a character: \xf0\x9f
-    for c in re.sub(
-        "^ +| +$| {2,}", lambda m: "␣" * len(m[0]) if len(m[0]) < 9 else f"␣×{len(m[0])} ", text
-    ):
-        if c in (alphabet.OBJECT, alphabet.ARRAY):
-            brackets.append("}" if c == alphabet.OBJECT else "]")
-        out.append(
-            brackets.pop()
-            if c == alphabet.CLOSE
-            else names.get(c) or (c if c.isprintable() else ascii(c)[1:-1])
-        )
-    return "".join(out)
+def print_tokens(workflow):
+    print("tokens    id  token")
+    printer = TokenPrinter()
+    pieces = split_pieces(linearise(escape(workflow)))
+    n_tokens = 0
+    for piece in pieces:
+        ids = encode_symbols(piece)
+        n_tokens += len(ids)
+        for i, token in enumerate(ids):
+            text = printer.shown(vocab().bytes[token])
+            lines = textwrap.wrap(text, WIDTH, drop_whitespace=False) or [""]
+            n_of_piece = len(ids) if i == 0 else ""
+            print(f"{n_of_piece:>6} {token:5}  " + f"\n{'':14}".join(lines))
+    n_bytes = len(dump_json(workflow).encode())
+    print(
+        f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: "
+        f"{n_bytes / n_tokens:.1f} bytes per token"
+    )
 
 
-print("tokens    id  token")
-pieces = vocab.split_pieces(linear.linearise(linear.escape(workflow)))
-n_tokens = 0
-for piece in pieces:
-    ids = vocab.encode_symbols(piece)
-    n_tokens += len(ids)
-    for i, token in enumerate(ids):
-        lines = textwrap.wrap(shown(vocab.vocab().bytes[token]), 64, drop_whitespace=False) or [""]
-        print(f"{len(ids) if i == 0 else '':>6} {token:5}  " + f"\n{'':14}".join(lines))
-n_bytes = len(json_text.dump_json(workflow).encode())
-print(
-    f"{n_tokens:,} tokens in {len(pieces):,} pieces for {n_bytes:,} bytes of JSON: "
-    f"{n_bytes / n_tokens:.1f} bytes per token"
-)
+def main(arguments):
+    sys.stdout.reconfigure(encoding="utf-8")
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return
+    if arguments[:1] == ["--check"]:
+        raise SystemExit(lint.main(arguments[1:]))
+    if len(arguments) != 1:
+        raise SystemExit(USAGE)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends us quietly
+    try:
+        workflow = read_workflow(arguments[0])
+    except (EncodeError, OSError, UnicodeDecodeError) as e:
+        raise SystemExit(f"{arguments[0]}: {getattr(e, 'strerror', None) or e}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
+    print_tokens(workflow)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

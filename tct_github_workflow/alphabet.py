@@ -1,11 +1,11 @@
-"""The alphabet of linearised workflows: one character for each name, constant and bracket of the schema.
+"""The alphabet: one character for each key, constant and bracket of the schema.
 
     KEY["steps"]  ->  "\ue046"      CONSTANT["push"]  ->  "\ue0a9"      OBJECT  ->  "\ue001"
 
-Symbols are characters of Unicode's private-use area, from U+E000 on. Openers (OBJECT to the last key)
-start a value or a field; closers (END to the last constant) end one. ESC marks a private-use character
-of the document itself: U+E000+k is written as ESC U+F000+k, so the byte 0xEE, which leads U+E000 to
-U+EFFF in UTF-8, belongs to symbols alone and no text can forge one.
+Symbols are characters of Unicode's private-use area, from U+E000 on. Openers (OBJECT to the last
+key) start a value or a field; closers (END to the last constant) end one. ESC marks a private-use
+character of the document itself: U+E000+k is written as ESC U+F000+k, so the byte 0xEE, which leads
+U+E000 to U+EFFF in UTF-8, belongs to symbols alone and no text can forge one.
 """
 
 from .schema import names

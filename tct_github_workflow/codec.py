@@ -1,8 +1,8 @@
-"""Workflow, as JSON text, <-> token ids: the public calls.
+"""The public calls: a workflow, as JSON text, <-> token ids.
 
-    encode('{"on":"push","jobs":{"t":{"runs-on":"x"}}}')   ->  [570, 1162, 687, ...]
-    decode([570, 1162, 687, ...])                          ->  (the same text, ids used, ids given)
-    decode_prefix([570, 1162])                             ->  ('{"on":"push","jobs":{}}', 1, False)
+    encode('{"on":"push","jobs":{"t":{"runs-on":"x"}}}')   ->  [5896, 626, 778, 1387, 1661, 129]
+    decode([5896, 626, 778, 1387, 1661, 129])              ->  (the same text, 6, 6)
+    decode_prefix([5896, 626])                             ->  ('{"on":"push","jobs":{}}', 1, False)
 
 Each way is the steps of the files before this one, in order: json_text, schema, linear, vocab.
 """
@@ -18,7 +18,7 @@ from .vocab import encode_symbols, token_bytes
 
 
 def load_workflow(json_str):
-    """A valid workflow as a dict. Raises EncodeError with the JSON path and what the schema wants."""
+    """A valid workflow as a dict. Raises EncodeError: the JSON path and what the schema wants."""
     workflow = parse_json(json_str)
     if not validator.is_valid(workflow):
         raise why_invalid(workflow)
@@ -38,7 +38,7 @@ def encode(json_str):
 
 
 def bytes_to_end(tokens):
-    """(the bytes of each token up to the one that closes the workflow, whether there is such a one)."""
+    """(the bytes of each token up to the one that closes the workflow, whether one does)."""
     pieces = token_bytes(tokens)
     for i, piece in enumerate(pieces):
         if piece.endswith(EOD.encode()):

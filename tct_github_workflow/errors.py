@@ -14,7 +14,7 @@ def before_colon(text):
 class EncodeError(ValueError):
     """The input is no workflow that we can read or encode.
 
-    where: the JSON path, or the line and column, at which it is wrong; "" where no place can be named.
+    where: the JSON path, or the line and column, at which it is wrong; "" where there is none.
     kind: what is wrong in general; if it is not given, the text up to its first colon.
     """
 

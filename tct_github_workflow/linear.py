@@ -91,39 +91,39 @@ def number_value(text):
 def linearise(workflow):
     """The one string that stands for a workflow (a dict whose texts went through escape())."""
     out = []
-    add, key_get, constant_get = out.append, KEY.get, CONSTANT.get
-
-    def value(v):
-        kind = type(v)
-        if kind is str:
-            add(constant_get(v) or v + END)
-        elif kind is dict:
-            add(OBJECT)
-            fields(v)
-            add(CLOSE)
-        elif kind is list:
-            add(ARRAY)
-            for item in v:
-                value(item)
-            add(CLOSE)
-        elif kind is bool:
-            add(TRUE if v else FALSE)
-        elif v is None:
-            add(NULL)
-        else:
-            add(NUMBER + number_text(v) + END)
-
-    def fields(obj):
-        for k, v in obj.items():
-            add(key_get(k) or k + END)
-            if type(v) is str:  # most fields: without a call
-                add(constant_get(v) or v + END)
-            else:
-                value(v)
-
-    fields(workflow)
-    add(EOD)
+    add_fields(out.append, workflow)
+    out.append(EOD)
     return "".join(out)
+
+
+def add_fields(add, mapping):
+    for key, value in mapping.items():
+        add(KEY.get(key) or key + END)
+        if type(value) is str:  # most fields: without a call
+            add(CONSTANT.get(value) or value + END)
+        else:
+            add_value(add, value)
+
+
+def add_value(add, value):
+    kind = type(value)
+    if kind is str:
+        add(CONSTANT.get(value) or value + END)
+    elif kind is dict:
+        add(OBJECT)
+        add_fields(add, value)
+        add(CLOSE)
+    elif kind is list:
+        add(ARRAY)
+        for item in value:
+            add_value(add, item)
+        add(CLOSE)
+    elif value is None:
+        add(NULL)
+    elif kind is bool:
+        add(TRUE if value else FALSE)
+    else:
+        add(NUMBER + number_text(value) + END)
 
 
 @dataclass

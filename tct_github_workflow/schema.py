@@ -1,4 +1,7 @@
-"""The GitHub Actions workflow schema as data: its text, its names, its validator and readable reasons for a refusal.
+"""The workflow schema as data: its text, its names, its validator, and why it refuses a document.
+
+    json_path(["jobs", "a b", 0])          ->  $.jobs["a b"][0]
+    why_invalid({"on": "push"})            ->  EncodeError: $: "jobs" is a required property
 
 github-workflow.schema.json is the file that SchemaStore publishes (Apache-2.0), as check-jsonschema
 0.39.0 ships it, byte for byte; schema_relaxed.json lists what it refuses and GitHub takes: changes
@@ -6,11 +9,11 @@ to it as a JSON Patch (RFC 6902), each with its reason. They bring no new name, 
 which is made of the file's names, and all token ids stay what they are without them.
 """
 
-import functools
 import hashlib
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import jsonschema_rs
 
@@ -46,121 +49,133 @@ def schema_hash():
 
 
 def names():
-    """(keys, constants): every property name and every string of an `enum` or `const`, in the order
-    of SchemaStore's file."""
-    keys, constants = {}, {}
+    """(keys, constants): every property name and every string of an `enum` or `const`.
 
-    def scan(node):
-        if not isinstance(node, dict):
-            return
-        constants.update(
-            dict.fromkeys(
-                c for c in [*node.get("enum", []), node.get("const")] if isinstance(c, str)
-            )
-        )
-        for word, value in node.items():
-            if word in ("properties", "patternProperties", "definitions"):
-                if word == "properties":
-                    keys.update(dict.fromkeys(value))
-                for child in value.values():
-                    scan(child)
-            elif word not in ("enum", "const", "default"):
-                for child in value if isinstance(value, list) else [value]:
-                    scan(child)
-
-    scan(json.loads(_TEXT))
+    Both in the order of SchemaStore's file.
+    """
+    keys, constants = {}, {}  # dicts for their order, values unused
+    collect_names(json.loads(_TEXT), keys, constants)
     return list(keys), list(constants)
+
+
+def collect_names(node, keys, constants):
+    """Adds the names of one schema and of all schemas in it."""
+    if not isinstance(node, dict):
+        return
+    for constant in [*node.get("enum", []), node.get("const")]:
+        if isinstance(constant, str):
+            constants[constant] = None
+    for keyword, value in node.items():
+        if keyword == "properties":
+            keys.update(dict.fromkeys(value))
+        for child in schemas_in(keyword, value):
+            collect_names(child, keys, constants)
+
+
+def schemas_in(keyword, value):
+    """What may be schemas in the value of a keyword."""
+    if keyword in ("enum", "const", "default"):
+        return []
+    if keyword in ("properties", "patternProperties", "definitions"):
+        return value.values()
+    return value if isinstance(value, list) else [value]
 
 
 def json_path(parts):
     """['jobs', 'a b', 0] -> $.jobs["a b"][0]"""
-    return "$" + "".join(
-        f"[{p}]"
-        if isinstance(p, int)
-        else f".{p}"
-        if p.replace("-", "_").isidentifier()
-        else f"[{json.dumps(p, ensure_ascii=False)}]"
-        for p in parts
-    )
+    path = "$"
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part.replace("-", "_").isidentifier():
+            path += f".{part}"
+        else:
+            path += f"[{json.dumps(part, ensure_ascii=False)}]"
+    return path
 
 
-def in_general(where, problem):
-    """The kind of an error: names of jobs, numbers of steps and the document's own values left out."""
-    where = re.sub(r'^\$\.jobs(\.[\w-]+|\["[^]]*"\])', "$.jobs.*", where)
-    where = re.sub(r"\[\d+\]", "[]", where)
-    problem = re.sub(r"^.* (is not|has) ", r"... \1 ", problem, flags=re.S)
-    return f"{where}: {problem}"
+# --- why a document is refused
+
+WRONG_TYPE = 100  # how badly a branch misses whose type is wrong: more than by any keys
+
+
+class Reason(NamedTuple):
+    """One thing that the schema did not find as it wanted."""
+
+    path: list
+    message: str
 
 
 def why_invalid(document):
-    """EncodeError for a document that the validator refuses: the JSON path and what the schema wanted there.
+    """EncodeError for a document that the validator refuses: the JSON path, and what was wanted.
 
-    A failed oneOf or anyOf has one list of errors for each branch; the branch that the author most likely meant is the one whose
-    own level fits best (right type, fewest unknown and missing keys), and the reason is that branch's deepest error.
+    A failed oneOf or anyOf has one list of errors for each branch; the branch that the author most
+    likely meant is the one whose own level fits best (right type, fewest unknown and missing keys),
+    and the reason is that branch's deepest error.
     """
-
-    def here(error, depth):  # how badly a branch misses at its own level
-        if len(error.instance_path) > depth:
-            return 0
-        kind = error.kind.name
-        return (
-            100
-            if kind in ("type", "constant", "enum")
-            else min(99, len(getattr(error.kind, "unexpected", " ")))
-        )
-
-    def deepest(errors):
-        found = []
-        for error in errors:
-            branches = [b for b in getattr(error.kind, "context", []) if b]
-            depth = len(error.instance_path)
-            if branches and len(branches) == len(
-                error.kind.context
-            ):  # none fits (else: more than one does)
-                best = min(branches, key=lambda b: sum(here(e, depth) for e in b))
-                # all branches are of another type: what the value may be is said best by naming all of them
-                if sum(here(e, depth) for e in best) < 100:
-                    found.append(deepest(best))
-                    continue
-                wanted = [
-                    e.message.rpartition(" is not ")[2]
-                    for b in branches
-                    for e in b
-                    if here(e, depth) >= 100
-                ]
-                shown = json.dumps(error.instance, ensure_ascii=False)
-                found.append(
-                    (
-                        depth,
-                        error.instance_path,
-                        f"{shown:.60} is not " + " or ".join(dict.fromkeys(wanted)),
-                    )
-                )
-            else:
-                message = error.message
-                if branches and not all(
-                    error.kind.context
-                ):  # keys of which only one may be there, as far as branches ask for keys
-                    options = functools.reduce(
-                        lambda node, part: node[part], error.schema_path, SCHEMA
-                    )
-                    keys = [
-                        k
-                        for option, b in zip(options, error.kind.context)
-                        if not b
-                        for k in option.get("required", [])
-                    ]
-                    message = (
-                        f"only one of {', '.join(map(json.dumps, keys))} may be there"
-                        if len(keys) > 1
-                        else message
-                    )
-                found.append((depth, error.instance_path, message))
-        return max(found, key=lambda f: f[0])
-
-    _, path, message = deepest(list(validator.iter_errors(document)))
+    path, message = deepest(validator.iter_errors(document))
     message = message.replace("\n", "\\n").replace("\r", "\\r")
     if len(message) >= 400:
         message = f"{message[:190]} ... {message[-200:]}"
     where = json_path(path)
     return EncodeError(message, where, in_general(where, message))
+
+
+def in_general(where, problem):
+    """The kind of an error: without names of jobs, numbers of steps and the document's values."""
+    where = re.sub(r'^\$\.jobs(\.[\w-]+|\["[^]]*"\])', "$.jobs.*", where)
+    where = re.sub(r"\[\d+\]", "[]", where)
+    problem = re.sub(r"^.* (is not|has) ", r"... \1 ", problem, flags=re.DOTALL)
+    return f"{where}: {problem}"
+
+
+def deepest(errors):
+    """The Reason whose path is the longest; the first of several."""
+    return max([reason_of(error) for error in errors], key=lambda reason: len(reason.path))
+
+
+def reason_of(error):
+    branches = getattr(error.kind, "context", [])  # the errors of each branch of oneOf or anyOf
+    if not branches or not any(branches):
+        return Reason(error.instance_path, error.message)
+    if not all(branches):  # more than one fits
+        return Reason(error.instance_path, only_one_of(error, branches) or error.message)
+    depth = len(error.instance_path)
+    best = min(branches, key=lambda branch: misfit(branch, depth))
+    if misfit(best, depth) < WRONG_TYPE:
+        return deepest(best)
+    # all branches are of another type: what the value may be is said best by naming all of them
+    wanted = {}  # for their order
+    for branch in branches:
+        for e in branch:
+            if misfit([e], depth) >= WRONG_TYPE:
+                wanted[e.message.rpartition(" is not ")[2]] = None
+    shown = json.dumps(error.instance, ensure_ascii=False)
+    return Reason(error.instance_path, f"{shown:.60} is not " + " or ".join(wanted))
+
+
+def misfit(errors, depth):
+    """How badly a branch with these errors misses at its own level, `depth` keys down."""
+    total = 0
+    for error in errors:
+        if len(error.instance_path) > depth:
+            continue
+        if error.kind.name in ("type", "constant", "enum"):
+            total += WRONG_TYPE
+        else:
+            total += min(WRONG_TYPE - 1, len(getattr(error.kind, "unexpected", " ")))
+    return total
+
+
+def only_one_of(error, branches):
+    """The message for keys that exclude each other; None where branches ask for fewer than two."""
+    options = SCHEMA
+    for part in error.schema_path:
+        options = options[part]
+    keys = []
+    for option, errors in zip(options, branches, strict=False):
+        if not errors:
+            keys += option.get("required", [])
+    if len(keys) < 2:
+        return None
+    return f"only one of {', '.join(map(json.dumps, keys))} may be there"

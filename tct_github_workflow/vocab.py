@@ -1,8 +1,8 @@
 """The vocabulary: linearised string <-> token ids, by byte-pair merges within pieces.
 
-    <on><push><jobs>{t.{<runs-on>x.}}<EOD>          a linearised string, in the notation of linear.py
-    <on><push>  <jobs>{t.  {<runs-on>x.}}<EOD>      its pieces, as split_pieces() cuts it
-    [570, 1162, ...]                                the ids of each piece, as encode_symbols() joins them
+    <on><push><jobs>{t.{<runs-on>x.}}<EOD>        a linearised string, in linear.py's notation
+    <on><push>  <jobs>{t.  {<runs-on>x.}}<EOD>    its pieces, as split_pieces() cuts it
+    [5896, 626, 778, 1387, 1661, 129]             their ids, as encode_symbols() joins them
 
 Ordinary byte-level BPE runs over the string (tiktoken does the merging), in pieces of
 `openers* text-up-to-newline closers*`: a token may hold "next step, uses, actions/checkout@v4, end

@@ -150,10 +150,10 @@ def test_two_runs_give_the_same_bytes_and_the_vocabulary_works(tmp_path, monkeyp
 
 def test_no_more_than_max_workflows_are_read_so_that_memory_is_bounded(tmp_path, monkeypatch):
     made_up(tmp_path / "w.jsonl", 30, 2)
-    whole, _, _ = train_vocab.corpus(tmp_path / "w.jsonl")
-    monkeypatch.setattr(train_vocab, "max_workflows", 10)
-    documents, _, counts = train_vocab.corpus(tmp_path / "w.jsonl")
-    assert documents == whole[:10] and len(whole) == 30 and counts["read"] == 10
+    whole = train_vocab.read_corpus(tmp_path / "w.jsonl").documents
+    monkeypatch.setattr(train_vocab, "MAX_WORKFLOWS", 10)
+    corpus = train_vocab.read_corpus(tmp_path / "w.jsonl")
+    assert corpus.documents == whole[:10] and len(whole) == 30 and corpus.counts["read"] == 10
 
 
 def test_what_no_vocabulary_can_be_learnt_from_is_refused_in_one_line(tmp_path):
@@ -175,19 +175,16 @@ def test_what_no_vocabulary_can_be_learnt_from_is_refused_in_one_line(tmp_path):
     assert not (tmp_path / "v").exists() and "python -m" in run().stderr
 
 
-@pytest.mark.parametrize(
-    "n_ids, spelt", [(6, {}), (5, {"ab": ["a", "b"]}), (4, {"ab": ["a", "b"], "ac": ["a", "c"]})]
-)
-def test_the_least_used_merges_give_their_ids_back_and_are_spelt_by_the_others(
-    monkeypatch, n_ids, spelt
-):
-    monkeypatch.setattr(vocab, "PAD", n_ids)
-    found = train_vocab.give_back(
-        ["a", "b", "c"],
-        [("a", "b"), ("ab", "c"), ("a", "c")],
-        {"abc": 9, "ab": 1, "ac": 5, "a": 2, "b": 2, "c": 2},
-    )
-    assert found == {"ab": ["ab"], "abc": ["abc"], "ac": ["ac"]} | spelt
+AB, AC = {"ab": ["a", "b"]}, {"ac": ["a", "c"]}
+
+
+@pytest.mark.parametrize("n_ids, spelled", [(6, {}), (5, AB), (4, AB | AC)])
+def test_the_least_used_merges_give_their_ids_back_and_are_spelled_by_the_others(n_ids, spelled):
+    units = ["a", "b", "c"]
+    merges = [("a", "b"), ("ab", "c"), ("a", "c")]
+    used = {"abc": 9, "ab": 1, "ac": 5, "a": 2, "b": 2, "c": 2}
+    spelling = train_vocab.give_back(units, merges, used, n_ids)
+    assert spelling == {"ab": ["ab"], "abc": ["abc"], "ac": ["ac"]} | spelled
 
 
 def test_units_stand_for_bytes():
