@@ -5,8 +5,8 @@
 
 github-workflow.schema.json is the file that SchemaStore publishes (Apache-2.0), as check-jsonschema
 0.39.0 ships it, byte for byte; schema_relaxed.json lists what it refuses and GitHub takes: changes
-to it as a JSON Patch (RFC 6902), each with its reason. They bring no new name, so that the alphabet,
-which is made of the file's names, and all token ids stay what they are without them.
+to it as a JSON Patch (RFC 6902), each with its reason. They bring no new name, so that the
+alphabet, which is made of the file's names, and all token ids stay what they are without them.
 """
 
 import hashlib
