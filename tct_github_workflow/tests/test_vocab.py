@@ -13,7 +13,7 @@ import tct_github_workflow as tct
 from tct_github_workflow import alphabet, train_vocab, vocab
 
 
-def test_8191_distinct_tokens_never_cut_a_symbol_nor_hold_two_stretches_of_text_and_end_with_the_end():
+def test_8191_tokens_never_cut_a_symbol_nor_hold_two_texts_and_end_with_the_end():
     table, symbols, symbol = (
         vocab.vocab().bytes,
         {s.encode() for s in alphabet.SYMBOLS},
@@ -76,13 +76,14 @@ def test_the_hash_is_that_of_the_vocabulary_and_the_schema(tmp_path, monkeypatch
         (text, "0" * 64, False),
     ):
         (tmp_path / "v").write_bytes(content)
-        monkeypatch.setattr(vocab, "schema_hash", lambda: schema)
+        monkeypatch.setattr(vocab, "schema_hash", lambda schema=schema: schema)
         assert (vocab.tokenizer_hash.__wrapped__() == before) is equal
 
 
-# --- train_vocab ------------------------------------------------------------------------------------------------------------------
+# --- train_vocab
 def made_up(path, n, n_lines):
-    """n workflows with n_lines lines of made-up words, so that there are merges to learn, then a duplicate and an invalid one."""
+    """n workflows with n_lines lines of made-up words, so that there are merges to learn; then a
+    duplicate and an invalid one."""
     rng = random.Random(0)
     words = [
         "".join(rng.choice("abcdefghijklmnopqrstuvwxyzéü") for _ in range(rng.randrange(4, 11)))

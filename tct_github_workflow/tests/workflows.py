@@ -76,6 +76,27 @@ WRITTEN = [
     },
 ]
 
+# YAML with most kinds of values and styles
+HAND = """
+name: Tests 😀
+on: {push: {branches: [main, "v*"]}, pull_request: , schedule: [{cron: "0 5 * * 1"}]}
+env: {BIG: 123456789012345678901234567890, ON: "on", "null": "null", "": ""}
+jobs:
+  test:
+    runs-on: [self-hosted, "${{ matrix.os }}"]
+    timeout-minutes: 12.5
+    strategy:
+      fail-fast: false
+      matrix: {os: [ubuntu-latest, windows-latest], python: ["3.10", 3.13, 1.0e-7, -3, true]}
+    services: {db: {image: "postgres:16", ports: ["5432:5432", 80]}}
+    steps:
+      - uses: actions/checkout@v4
+      - name: ""
+        run: "pip install -e .\\n\\nif true; then\\n    pytest -q --cov=é\\nfi\\n"
+        env: {push: steps}
+  release: {needs: [test], uses: ./.github/workflows/release.yml, secrets: inherit}
+"""
+
 
 def corpus_yaml(limit=None):
     """Real workflows as YAML, the first that TCT_CORPUS holds; skips the test without it."""
