@@ -12,7 +12,7 @@ from .alphabet import END, EOD, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
 from .json_text import MAX_DEPTH
-from .name_costs import is_before_key, role_here, with_names
+from .name_costs import begins_names, is_before_key, role_here, with_first_names, with_names
 from .names import NEEDS, OUTSIDE, PROMISING
 from .text_costs import text_costs
 from .threads import (
@@ -34,6 +34,7 @@ from .token_table import token_table
 from .vocab import VOCAB_SIZE
 
 _place_costs = Cache(512)  # of 32 KiB each
+_costs_with_names = Cache(512)
 _closing_costs = Cache(1 << 14)
 _branches = Cache(1 << 14)
 DEEP = MAX_DEPTH - 32  # from here on the depth itself matters: one token may reach the limit
@@ -44,21 +45,35 @@ def thread_costs(thread):
 
     Of a token that is refused the cost is FAR or more. Read-only.
     """
-    costs, base = costs_of_place(thread, bool(thread.names.promised))
-    promising = None
-    if role_here(thread) == NEEDS and thread.names.type:
-        promising, _ = costs_of_place(thread, promising=True)
-    return with_names(thread, costs, base, promising), base + thread.names.owed
+    names = thread.names
+    key, base = place_key(thread, bool(names.promised))
+    costs = costs_of_place(thread, key, base)
+    role = role_here(thread)
+    if role == NEEDS and names.type:
+        promising_key, _ = place_key(thread, promising=True)
+        promising = costs_of_place(thread, promising_key, base)
+        return with_names(thread, costs, base, promising), base + names.owed
+    if begins_names(thread, role):
+        costs_with_names = _costs_with_names.get(
+            (key, names), lambda: with_first_names(few_keys(thread), costs, base)
+        )
+        return with_names(thread, costs_with_names, base), base + names.owed
+    return with_names(thread, costs, base), base + names.owed
 
 
-def costs_of_place(thread, promising):
-    """-> (costs, base) as if no text so far were a name, and with any ids of jobs and steps.
+def place_key(thread, promising):
+    """-> (what the costs of a place depend on, base).
 
+    That is all but texts so far that may be names, most keys, and the ids of jobs and steps.
     promising: some job is promised, so that `jobs` cannot be closed.
     """
     around, base = surroundings(thread.frame)
-    key = (*place(thread), promising, around, max(0, thread.frame.depth - DEEP))
-    return _place_costs.get(key, lambda: place_costs(thread, promising, base)), base
+    return (*place(thread), promising, around, max(0, thread.frame.depth - DEEP)), base
+
+
+def costs_of_place(thread, key, base):
+    """(8192,) int32: costs as if no text so far were a name, and with any ids of jobs and steps."""
+    return _place_costs.get(key, lambda: place_costs(thread, promising=key[-3], base=base))
 
 
 def place(thread):
@@ -95,18 +110,22 @@ def surroundings(frame):
 def place_costs(thread, promising, base):
     """(8192,) int32: what costs_of_place() remembers."""
     costs = np.full(VOCAB_SIZE, FAR)
-    frame = thread.frame
-    thread = thread._replace(names=PROMISING if promising else OUTSIDE, role=None)
+    thread = few_keys(thread)._replace(names=PROMISING if promising else OUTSIDE, role=None)
     if thread.mode in INSIDE_TEXT:
         no_name = None if thread.mode == TEXT else b"\0"
         add_group(costs, token_table().openers.leaf, thread._replace(text=no_name))
     else:
-        if is_before_key(thread):
-            keys = frame.keys & frame.type.fixed_keys
-            few_keys = Frame(frame.type, frame.parent, keys, frame.asked, frame.count)
-            thread = thread._replace(frame=few_keys)
         add_openers(costs, [thread], token_table().openers)
     return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
+
+
+def few_keys(thread):
+    """The thread with those keys alone on which the costs of a place depend."""
+    if not is_before_key(thread):
+        return thread
+    frame = thread.frame
+    keys = frame.keys & frame.type.fixed_keys
+    return thread._replace(frame=Frame(frame.type, frame.parent, keys, frame.asked, frame.count))
 
 
 def add_openers(costs, threads, trie):

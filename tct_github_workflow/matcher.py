@@ -10,8 +10,8 @@ import numpy as np
 from .automaton import FAR
 from .compiler import grammar
 from .errors import DecodeError
-from .masks import costs_of_place, thread_costs
-from .names import OUTSIDE
+from .masks import thread_costs
+from .names import NO_RULES
 from .rules import NAMES
 from .text_costs import text_costs
 from .threads import BETWEEN, DONE, Frame, Thread, advance, start_document, tokens_to_end
@@ -88,4 +88,4 @@ def warm_up(rules):
         for text in texts:
             text_costs(text, text.start)
         for obj in value.objects:
-            costs_of_place(Thread(Frame(obj, None), OUTSIDE, BETWEEN), promising=False)
+            thread_costs(Thread(Frame(obj, None), NO_RULES, BETWEEN))

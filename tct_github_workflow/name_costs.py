@@ -32,6 +32,21 @@ def is_before_key(thread):
     return thread.mode == BETWEEN and not thread.frame.is_array()
 
 
+def begins_names(thread, role):
+    """Whether a token may open the field in which a name stands, here or further inside.
+
+    Not before a job, where a promise changes the costs of such tokens, too: see tokens_to_read().
+    """
+    is_outside = not role and thread.mode not in INSIDE_TEXT
+    return is_outside and thread.names.has_rules and not is_jobs(thread.frame)
+
+
+def with_first_names(thread, costs, base):
+    """costs, with what the names so far change in tokens that open the field of a name."""
+    ids = [token for token in tokens_with_names() if costs[token] < FAR]
+    return read_tokens(thread, costs, base, ids) if ids else costs
+
+
 def with_names(thread, costs, base, promising=None):
     """costs, with what the names so far change. promising: as with_promises() takes them."""
     struck, lowered = openers_of_names(thread)
@@ -39,12 +54,18 @@ def with_names(thread, costs, base, promising=None):
     ids = [token for token in tokens_to_read(thread, costs) if costs[token] < FAR]
     if promising is not None:
         costs = with_promises(thread, costs, promising)
-    elif struck or lowered or ids:
+    elif struck or lowered:
         costs = costs.copy()
     if struck:
         costs[struck] = FAR
     for symbols, saved in lowered:
         costs[symbols] = np.where(costs[symbols] < FAR, costs[symbols] - saved, FAR)
+    return read_tokens(thread, costs, base, ids) if ids else costs
+
+
+def read_tokens(thread, costs, base, ids):
+    """costs, with those of some tokens as threads.advance() says; the others do not change."""
+    costs = costs.copy()
     base += thread.names.owed
     for token in ids:
         after = advance([thread], token)
@@ -128,7 +149,7 @@ def tokens_to_read(thread, costs):
     role = role_here(thread)
     if role and thread.names.type:
         ids += tokens_of_ids(thread, role)
-    elif thread.names.has_rules and thread.mode not in INSIDE_TEXT:
+    if thread.names.has_rules and thread.mode == BETWEEN and is_jobs(thread.frame):
         ids += tokens_with_names()
     return ids
 
