@@ -12,7 +12,7 @@ from .alphabet import END, EOD, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
 from .json_text import MAX_DEPTH
-from .name_costs import begins_names, is_before_key, role_here, with_first_names, with_names
+from .name_costs import begins_names, first_names, is_before_key, read_tokens, role_here, with_names
 from .names import NEEDS, OUTSIDE, PROMISING
 from .text_costs import text_costs
 from .threads import (
@@ -33,7 +33,8 @@ from .threads import (
 from .token_table import token_table
 from .vocab import VOCAB_SIZE
 
-_place_costs = Cache(512)  # of 32 KiB each
+_place_costs = Cache(1024)  # of 32 KiB each
+_first_names = Cache(1 << 12)
 _costs_with_names = Cache(512)
 _closing_costs = Cache(1 << 14)
 _branches = Cache(1 << 14)
@@ -54,11 +55,19 @@ def thread_costs(thread):
         promising = costs_of_place(thread, promising_key, base)
         return with_names(thread, costs, base, promising), base + names.owed
     if begins_names(thread, role):
-        costs_with_names = _costs_with_names.get(
-            (key, names), lambda: with_first_names(few_keys(thread), costs, base)
-        )
-        return with_names(thread, costs_with_names, base), base + names.owed
+        first = _first_names.get(key, lambda: first_names(costs))
+        costs = costs_with_first_names(thread, costs, base, key, first)
     return with_names(thread, costs, base), base + names.owed
+
+
+def costs_with_first_names(thread, costs, base, key, first):
+    """costs, with what the names so far change in the tokens with which some field begins."""
+    if not first.ids:
+        return costs
+    known = tuple(thread.names.known(role) for role in first.roles)
+    return _costs_with_names.get(
+        (key, known), lambda: read_tokens(few_keys(thread), costs, base, first.ids)
+    )
 
 
 def place_key(thread, promising):

@@ -5,18 +5,19 @@ which a name is begun and ended at once. These are read one by one, as threads.a
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from .alphabet import CONSTANT, KEY
 from .automaton import FAR
 from .grammar import EMPTY
-from .names import MAX_ID, NEEDS
+from .names import MAX_ID, NEEDS, STEP_ID
 from .threads import BETWEEN, INSIDE_TEXT, NAME, TEXT, VALUE, advance, is_jobs, tokens_to_end
 from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
 from .vocab import PAD
 
-KEYS_WITH_NAMES = {KEY["needs"], KEY["id"]}
+KEYS_OF_ROLES = {NEEDS: "needs", STEP_ID: "id"}  # the field of a name
 
 
 def role_here(thread):
@@ -37,14 +38,31 @@ def begins_names(thread, role):
 
     Not before a job, where a promise changes the costs of such tokens, too: see tokens_to_read().
     """
-    is_outside = not role and thread.mode not in INSIDE_TEXT
-    return is_outside and thread.names.has_rules and not is_jobs(thread.frame)
+    if role or thread.mode in INSIDE_TEXT or not thread.names.has_rules:
+        return False
+    return not is_before_job(thread)
 
 
-def with_first_names(thread, costs, base):
-    """costs, with what the names so far change in tokens that open the field of a name."""
-    ids = [token for token in tokens_with_names() if costs[token] < FAR]
-    return read_tokens(thread, costs, base, ids) if ids else costs
+def is_before_job(thread):
+    return thread.mode == BETWEEN and is_jobs(thread.frame)
+
+
+class FirstNames(NamedTuple):
+    """Tokens that open the field of a name, of those that a place allows."""
+
+    ids: list
+    roles: list  # of the names
+
+
+def first_names(costs):
+    """The FirstNames of a place, by its costs."""
+    ids = []
+    roles = {}
+    for role, token in tokens_with_names():
+        if costs[token] < FAR:
+            ids.append(token)
+            roles[role] = True
+    return FirstNames(ids, list(roles))
 
 
 def with_names(thread, costs, base, promising=None):
@@ -149,8 +167,8 @@ def tokens_to_read(thread, costs):
     role = role_here(thread)
     if role and thread.names.type:
         ids += tokens_of_ids(thread, role)
-    if thread.names.has_rules and thread.mode == BETWEEN and is_jobs(thread.frame):
-        ids += tokens_with_names()
+    if thread.names.has_rules and is_before_job(thread):
+        ids += [token for _, token in tokens_with_names()]
     return ids
 
 
@@ -234,9 +252,10 @@ def tokens_of_ids(thread, role):
 
 @functools.cache
 def tokens_with_names():
-    """Ids of the tokens in which a string with a role begins."""
-    ids = []
+    """[(role, id)] of the tokens that open the field of a name."""
+    found = []
     for token in token_table().parts:
-        if KEYS_WITH_NAMES.intersection(token.openers):
-            ids.append(token.id)
-    return ids
+        for role, key in KEYS_OF_ROLES.items():
+            if KEY[key] in token.openers:
+                found.append((role, token.id))
+    return found

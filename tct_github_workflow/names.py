@@ -102,6 +102,12 @@ class Names(NamedTuple):
             return self.steps
         return {name.upper() for name in self.jobs | self.promised}
 
+    def known(self, role):
+        """All that add() and tokens_for() depend on, for caches."""
+        if role == STEP_ID:
+            return self.steps
+        return self._replace(steps=EMPTY)
+
     def tokens_for(self, role, text, to_more):
         """Tokens that complete a string of this role which begins with `text`, its END included.
 
