@@ -126,7 +126,7 @@ def add_value(add, value):
         add(NUMBER + number_text(value) + END)
 
 
-@dataclass
+@dataclass(slots=True)
 class Container:
     """An object or array that is still open."""
 
@@ -144,7 +144,7 @@ class Container:
             self.value.append(value)
 
 
-@dataclass
+@dataclass(slots=True)
 class Parse:
     """A linearised string, read as far as it goes: it may end anywhere."""
 
@@ -165,8 +165,8 @@ class Parse:
         """Raises DecodeError, n_read telling where, if the string is no beginning of a document."""
         for text, symbol in TEXT_THEN_SYMBOL.findall(string):
             self.n_read += len(text) + 1
-            if symbol != END:
-                self.check_text_has_ended(text)
+            if symbol != END and (text or self.in_number):
+                raise unended(text)
             if self.containers[-1].wants_key():
                 self.take_in_key_place(text, symbol)
             else:
@@ -174,12 +174,6 @@ class Parse:
             if self.complete:
                 break
         self.rest = (NUMBER if self.in_number else "") + string[self.n_read :]
-
-    def check_text_has_ended(self, text):
-        if text:
-            raise DecodeError(f"text {text[:40]!r} is not ended before the next field")
-        if self.in_number:
-            raise DecodeError("a number without digits")
 
     def take_in_key_place(self, text, symbol):
         """A key, spelled or by its symbol, or the end of an object or the document."""
@@ -250,6 +244,13 @@ class Parse:
                 self.containers[-1].add(number_value(digits[0]))
         else:
             self.containers[-1].add(unescape(self.rest.removesuffix(ESC)))
+
+
+def unended(text):
+    """DecodeError for a symbol where a text or number should have ended."""
+    if text:
+        return DecodeError(f"text {text[:40]!r} is not ended before the next field")
+    return DecodeError("a number without digits")
 
 
 def finished_text(text):

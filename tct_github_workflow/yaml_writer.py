@@ -128,13 +128,10 @@ def entries(lead, collection, indent):
         values = collection
         is_root = False
     before = "\n" if is_root else " " * indent  # blank lines at the top level
-    tasks = [
-        Task(before + head, value, indent + 2) for head, value in zip(heads, values, strict=True)
-    ]
+    leads = [before + head for head in heads]
     # the first shares its line with a dash
-    first = lead + " " if lead.endswith("-") else " " * indent
-    tasks[0] = tasks[0]._replace(lead=first + heads[0])
-    return tasks
+    leads[0] = (lead + " " if lead.endswith("-") else " " * indent) + heads[0]
+    return [Task(lead, value, indent + 2) for lead, value in zip(leads, values, strict=True)]
 
 
 def key_head(key, indent):

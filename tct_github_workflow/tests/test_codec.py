@@ -61,7 +61,8 @@ def check_round_trip(text):
 
 # --- a known answer, and real workflows
 def symbols(notation):
-    """ "<on>{a.[#1." -> the symbols and the text it stands for: . ends a text, <=x> is a constant, _ a space."""
+    """ "<on>{a.[#1." -> the symbols and the text it stands for: . ends a text, <=x> is a constant,
+    _ a space."""
     names = {
         ".": alphabet.END,
         "{": alphabet.OBJECT,
@@ -405,7 +406,8 @@ def test_mutated_workflows_decode_or_raise_decode_error():
 
 
 def grows(a, b):
-    """Is a the beginning of b: the same, but for the last entry of each open container and the end of the last string or number?"""
+    """Is a the beginning of b: the same, but for the last entry of each open container and the end
+    of the last string or number?"""
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b)[: len(a)] and grows(list(a.values()), [b[k] for k in a])
     if isinstance(a, list) and isinstance(b, list):
