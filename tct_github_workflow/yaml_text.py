@@ -235,11 +235,17 @@ class JsonWriter:
             check_tag(event, kind)
         if not json_text:
             fail(event.start_mark, f"{shorten(text)} is not a number that JSON can hold")
-        if text == "<<" and not style and self.stack[-1].key_is_next:
-            fail(event.start_mark, "GitHub does not support merge keys (<<)")
         if event.anchor:
             self.anchors[event.anchor] = Anchored(json_text)
-        self.write(json_text, event.start_mark, text if kind == "str" else None)
+        collection = self.stack[-1]
+        if not collection.key_is_next:
+            self.write_value(collection, json_text)
+            return
+        if text == "<<" and not style:
+            fail(event.start_mark, "GitHub does not support merge keys (<<)")
+        if kind != "str":
+            text = key_text(json_text, event.start_mark)
+        self.write_key(collection, text, event.start_mark)
 
     def alias(self, event):
         anchored = self.anchors.get(event.anchor)
@@ -258,23 +264,23 @@ class JsonWriter:
                 event.start_mark,
                 f"aliases expand to more than {MAX_ADDED:,} characters or {MAX_LEVELS:,} levels",
             )
-        self.write(anchored.json_text, event.start_mark)
+        if collection.key_is_next:
+            key = key_text(anchored.json_text, event.start_mark)
+            self.write_key(collection, key, event.start_mark)
+        else:
+            self.write_value(collection, anchored.json_text)
 
-    def write(self, json_text, mark, key=None):
-        """A scalar or an alias, as a key or value. key: its text if it is known to be a string."""
-        collection = self.stack[-1]
-        if not collection.key_is_next:
-            self.out.append(collection.separator + json_text)
-            collection.key_is_next = collection.keys is not None
-            collection.separator = ","
-            return
-        if key is None:
-            key = key_text(json_text, mark)
-            json_text = quote(key)
+    def write_value(self, collection, json_text):
+        self.out.append(collection.separator + json_text)
+        collection.separator = ","
+        if collection.keys is not None:
+            collection.key_is_next = True
+
+    def write_key(self, collection, key, mark):
         if key in collection.keys:
             line = collection.keys[key].line + 1
             fail(mark, f"duplicate key {shorten(key)} (first on line {line})")
-        self.out.append(f"{collection.separator}{json_text}:")
+        self.out.append(f"{collection.separator}{quote(key)}:")
         collection.keys[key] = mark
         collection.key_is_next = False
         collection.separator = ""
