@@ -11,10 +11,9 @@ from .automaton import FAR
 from .compiler import grammar
 from .errors import DecodeError
 from .masks import thread_costs
-from .names import NO_RULES
 from .rules import NAMES
 from .text_costs import text_costs
-from .threads import BETWEEN, DONE, Frame, Thread, advance, start_document, tokens_to_end
+from .threads import DONE, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
 
 
@@ -80,12 +79,10 @@ class Matcher:
 
 @functools.cache
 def warm_up(rules):
-    """What the first masks of a process would spend their time on, once: 0.2 s."""
+    """What the first masks of a process would spend their time on, once."""
     for value in grammar(rules).values.values():
         texts = list(value.texts)
         for obj in value.objects:
             texts += [other.text for other in obj.others if other.names.live[0]]
         for text in texts:
             text_costs(text, text.start)
-        for obj in value.objects:
-            thread_costs(Thread(Frame(obj, None), NO_RULES, BETWEEN))
