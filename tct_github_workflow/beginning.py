@@ -358,7 +358,7 @@ def shared_pieces(beginnings):
 def valid_ones(beginnings):
     """Those that the schema allows, without those that begin with another of them."""
     shared = shared_pieces(beginnings)
-    matcher = Matcher()
+    matcher = Matcher(rules="schema")
     if not all(matcher.accept_token(token) for token in encode_symbols(shared)):
         return []
     n_shared = len(shared.encode())
@@ -386,7 +386,7 @@ def settle(beginnings):
 
 def longest_valid(beginning):
     """JSON of the longest part of a linearised string that the schema allows."""
-    matcher = Matcher()
+    matcher = Matcher(rules="schema")
     accepted = []
     for token in encode_symbols(beginning.decode(errors="ignore")):
         if not matcher.accept_token(token):

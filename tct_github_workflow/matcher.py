@@ -26,7 +26,7 @@ class Matcher:
     gives and that a budget which starts at min_tokens() or more never breaks).
     """
 
-    def __init__(self, prefix=(), rules="schema"):
+    def __init__(self, prefix=(), rules="github"):
         """At the start of a workflow, or after the ids `prefix`.
 
         rules: "schema" for what SchemaStore's schema allows, "github" for what GitHub's parser

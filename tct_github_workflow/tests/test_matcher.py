@@ -1,4 +1,4 @@
-"""The matcher against the schema's validator, both ways, and its masks against brute force."""
+"""The matcher against validators of both rules, both ways, and its masks against brute force."""
 
 import itertools
 import json
@@ -13,15 +13,29 @@ from tct_github_workflow.schema import validator
 from .workflows import corpus, token_ids, tokens_of, written
 
 
+@pytest.fixture(params=["schema", "github"])
+def rules(request):
+    return request.param
+
+
 @pytest.fixture(params=["written", "corpus"])
-def texts(request):
-    """JSON texts of valid workflows."""
-    return written() if request.param == "written" else corpus(300)
+def texts(request, rules):
+    """JSON texts of workflows that are valid under the rules."""
+    found = written() if request.param == "written" else corpus(300)
+    return [text for text in found if is_valid(json.loads(text), rules)]
 
 
-def accepts(document):
+def is_valid(document, rules):
+    """What a validator says, or check(), which reads GitHub's rules in another way."""
+    if rules == "schema":
+        return validator.is_valid(document)
+    problems = tct.check(json_text.dump_json(document))
+    return all(problem.rule == "reference" for problem in problems)
+
+
+def accepts(document, rules):
     """Whether the matcher takes all of a document's canonical tokens and is at the end then."""
-    matcher = tct.Matcher()
+    matcher = tct.Matcher(rules=rules)
     return all(map(matcher.accept_token, tokens_of(document))) and matcher.is_terminated()
 
 
@@ -50,9 +64,9 @@ def random_walk(rng, matcher, tokens_left, check=0.0):
     return ids
 
 
-def test_every_token_of_a_valid_workflow_is_accepted_and_the_end_is_the_end(texts):
+def test_every_token_of_a_valid_workflow_is_accepted_and_the_end_is_the_end(texts, rules):
     for text in texts:
-        matcher = tct.Matcher()
+        matcher = tct.Matcher(rules=rules)
         for token in tct.encode(text):
             assert not matcher.is_terminated()
             assert matcher.min_tokens() > 0
@@ -63,15 +77,15 @@ def test_every_token_of_a_valid_workflow_is_accepted_and_the_end_is_the_end(text
         assert not matcher.accept_token(0)
 
 
-def test_keys_may_come_in_any_order():
+def test_keys_may_come_in_any_order(rules):
     fields = {"runs-on": "x", "steps": [{"run": "a"}], "needs": "b", "if": True}
     other = {"runs-on": "x"}
     for order in itertools.permutations(fields):
         job = {key: fields[key] for key in order}
-        assert accepts({"jobs": {"j": job, "b": other}, "on": "push"})
+        assert accepts({"jobs": {"j": job, "b": other}, "on": "push"}, rules)
     for order in itertools.permutations(["run", "shell", "working-directory", "name"]):
         job = {"runs-on": "x", "steps": [dict.fromkeys(order, "v")]}
-        assert accepts({"on": "push", "jobs": {"j": job}})
+        assert accepts({"on": "push", "jobs": {"j": job}}, rules)
 
 
 # --- mutated workflows ---------------------------------------------------------------------------
@@ -138,14 +152,14 @@ def mutations(rng, document, n=20):
         yield copy
 
 
-def test_mutated_workflows_are_accepted_exactly_when_the_validator_accepts_them(texts):
+def test_mutated_workflows_are_accepted_exactly_when_they_are_valid(texts, rules):
     rng = np.random.default_rng(0)
     counts = {True: 0, False: 0}
     for text in texts:
         for copy in mutations(rng, json.loads(text)):
-            valid = validator.is_valid(copy)
+            valid = is_valid(copy, rules)
             counts[valid] += 1
-            assert accepts(copy) == valid, json_text.dump_json(copy)
+            assert accepts(copy, rules) == valid, json_text.dump_json(copy)
     assert min(counts.values()) > 10, counts
 
 
@@ -163,19 +177,20 @@ def test_a_key_cannot_be_repeated_nor_a_name_be_spelled_out():
     assert all(matcher.accept_token(ids[c.encode()]) for c in "Ab" + alphabet.END)
 
 
-def test_random_continuations_all_decode_and_masks_equal_brute_force(texts):
+def test_random_continuations_are_valid_and_masks_equal_brute_force(texts, rules):
     rng = np.random.default_rng(1)
     for n in range(60):
         prefix = []
         if n % 2:
             ids = tct.encode(pick(rng, texts))
             prefix = ids[: int(rng.integers(len(ids)))]
-        matcher = tct.Matcher(prefix)
+        matcher = tct.Matcher(prefix, rules)
         budget = matcher.min_tokens() + int(rng.integers(80))
         more = random_walk(rng, matcher, budget, check=0.003)
         assert len(more) <= budget
-        _, consumed, total = tct.decode(prefix + more)  # decode validates
+        text, consumed, total = tct.decode(prefix + more)
         assert consumed == total
+        assert is_valid(json.loads(text), rules)
 
 
 def test_deep_nesting_stops_where_decode_stops():
@@ -184,7 +199,7 @@ def test_deep_nesting_stops_where_decode_stops():
     # inside of an object that may hold anything
     head = linear.linearise({"on": {"issues": {}}})[:-3] + alphabet.KEY["name"]
     ids = vocab.encode_symbols(head)
-    matcher = tct.Matcher(ids)
+    matcher = tct.Matcher(ids, rules="schema")
     depth = 0
     while matcher.accept_token(array):
         ids.append(array)
@@ -195,11 +210,11 @@ def test_deep_nesting_stops_where_decode_stops():
     tct.decode(ids)
 
 
-def test_min_tokens_is_always_enough(texts):
+def test_min_tokens_is_always_enough(texts, rules):
     rng = np.random.default_rng(3)
     for text in texts[:80]:
         ids = tct.encode(text)
-        matcher = tct.Matcher(ids[: int(rng.integers(len(ids)))])
+        matcher = tct.Matcher(ids[: int(rng.integers(len(ids)))], rules)
         enough = matcher.min_tokens()
         assert len(random_walk(rng, matcher, enough)) <= enough
 
@@ -207,6 +222,8 @@ def test_min_tokens_is_always_enough(texts):
 def test_a_prefix_that_no_workflow_has_is_refused():
     with pytest.raises(tct.DecodeError, match="token 0"):
         tct.Matcher(vocab.encode_symbols(alphabet.CLOSE))
+    with pytest.raises(ValueError, match="'schema', 'github'"):
+        tct.Matcher(rules="git")
     matcher = tct.Matcher()
     for token in (tct.pad_token(), -1, 99999):
         assert not matcher.accept_token(token)

@@ -74,6 +74,24 @@ WRITTEN = [
         "concurrency": {"group": "g", "cancel-in-progress": "${{ x }}"},
         "jobs": {"a": {"runs-on": "x", "container": {"image": "i", "ports": [80]}}},
     },
+    {
+        "on": {"push": {"branches": ["main"]}, "schedule": [{"cron": "0 5 * * mon-fri"}]},
+        "env": {"A": "${{ github.sha }}", "name": "x"},
+        "jobs": {
+            "test": {
+                "needs": ["build", "lint"],
+                "runs-on": "${{ matrix.os }}",
+                "strategy": {"matrix": {"os": ["a", "b"]}},
+                "steps": [
+                    {"id": "get", "uses": "actions/checkout@v4", "with": {"path": "push"}},
+                    {"id": "got", "run": "echo ${{ steps.get.outputs.ref || 'none' }}", "env": {}},
+                    {"if": "always() && !cancelled()", "run": "make\nmake test", "shell": "bash"},
+                ],
+            },
+            "build": {"runs-on": "x", "steps": [{"id": "get", "run": "make"}]},
+            "lint": {"needs": "build", "runs-on": "x", "outputs": {"o": "${{ env.A }}"}},
+        },
+    },
 ]
 
 # YAML with most kinds of values and styles
