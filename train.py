@@ -3,7 +3,7 @@
     torchrun --nproc_per_node=8 train.py config/medium.py   # 8 GPUs
     python train.py config/small.py                         # one GPU
     python train.py config/tiny.py                          # a CPU, minutes
-    python train.py config/tiny.py --init_from=resume       # go on
+    python train.py config/tiny.py --init_from=resume       # continue
 
 Reads   data_dir/{train,val}.bin, .idx and meta.json, which prepare.py writes.
 Writes  out_dir/: config.json, training.log, log.jsonl, loss.png, ckpt.pt (the
@@ -15,48 +15,51 @@ killed and resumed ends with the same weights, bit for bit.
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
 import platform
+import shlex
 import signal
-import subprocess
 import sys
 import time
-from datetime import timedelta
+from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-from config import configure
-from data.windows import STRIDE as _STRIDE  # the underscore keeps it from being a setting
-from data.windows import count_targets, fill, load, pack
+import tct_github_workflow as tct
+from checkpoint import Progress, read_checkpoint, restore, write_checkpoint
+from config import configure, fail
+from data.files import write_whole
+from data.windows import STRIDE, count_targets, fill, load, pack
 from device import choose_device
 from metrics.likelihood import bits_per_byte, token_nats
 from model import GPT, GPTConfig
+from processes import Processes, is_loss_of_others, listen_for_signals
+from runlog import Interval, RunLog, git_commit, make_folder
+from screen import guard_screens
+
+guard_screens()
 
 # data and run
 data_dir = "data/pypi"  # what prepare.py wrote; several folders, comma-separated, are read as one
 out_dir = "out"  # the run's folder; a run that is already in it is moved aside, not overwritten
-init_from = "scratch"  # 'scratch', or 'resume': go on from out_dir/ckpt.pt
+init_from = "scratch"  # 'scratch', or 'resume': continue from out_dir/ckpt.pt
 seed = 1337  # of the weights, the order of the data and dropout
 # model
 n_layer = 8  # blocks
 n_head = 6  # attention heads; n_embd / n_head must be even
 n_embd = 384  # width
 block_size = 1024  # tokens per row, position token included; a multiple of 32
-dropout = (
-    0.1  # share of what a block adds to the stream dropped while training; 0.0 switches it off
-)
+dropout = 0.1  # share of what a block adds to the stream that is dropped in training; 0.0: none
 # steps
 batch_size = 16  # rows in one forward pass on one device, at most: lower it when memory runs out
-gradient_accumulation_steps = (
-    1  # a step trains on batch_size * this many rows, however many processes share them
-)
+gradient_accumulation_steps = 1  # a step has batch_size * this many rows, shared by all processes
 max_iters = 1000  # steps in the whole run
 learning_rate = (
-    0.02  # of Muon, for the matrices in the blocks; an update's root mean square is 0.2 times this
+    0.02  # of Muon, for the blocks' matrices: an update's root mean square is 0.2 * this
 )
 embedding_lr = 0.2  # of AdamW, for the embeddings
 unembedding_lr = 0.01  # of AdamW, for the head
@@ -78,244 +81,300 @@ compile = "auto"  # torch.compile: 'auto' (on a GPU or CPU, if it works), 'True'
 ddp_timeout = 60  # seconds that a process waits for the others before the run ends
 config = configure(globals())
 
-# ---- processes and messages
+# ---- setup: the processes, and what they say
 
-rank, local_rank, world_size = (
-    int(os.environ.get(k, v)) for k, v in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1).items()
-)
-master = rank == 0
-history, log_jsonl, training_log = (
-    [],
-    None,
-    None,
-)  # what log.jsonl holds; the open files, once the run folder exists
+processes = Processes()
+rank, world_size, is_first = processes.rank, processes.world_size, processes.is_first
+out_dir = os.path.normpath(out_dir)  # a shell completes it to "out/"
+ckpt_path = os.path.join(out_dir, "ckpt.pt")
+best_path = os.path.join(out_dir, "ckpt_best.pt")
+last_saved = "there is no checkpoint yet"
+log = RunLog(is_first)
 
 
-def say(text):
-    """The one way to the screen and to training.log."""
-    if master:
-        print(text, flush=True)
-        if training_log:
-            print(text, file=training_log, flush=True)
-
-
-def record(**numbers):
-    """The one way to log.jsonl (and to wandb)."""
-    if master:
-        history.append(numbers)
-        print(json.dumps(numbers), file=log_jsonl, flush=True)
-        if wandb_log:
-            wandb.log(numbers, step=numbers["iter"])
-
-
-def fail(message):
-    (say if master else print)(
-        f"train.py: {message}"
-    )  # any process may be the first to find it, and ends the others
-    sys.exit(1)
+def stop(message):
+    """fail(), in training.log as well. Any process may be the first to find the reason."""
+    log.note(f"train.py: {message}")
+    fail(message)
 
 
 def explain(kind, error, trace):
     """One line instead of a traceback, where we know what the user can do."""
     if issubclass(kind, KeyboardInterrupt):
-        say("stopped before the first step: nothing to save.")
+        log.say("stopped before the first step: nothing to save.")
     elif issubclass(kind, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        say(
+        log.say(
             f"train.py: out of memory on {device}. Lower batch_size (now {batch_size}) and raise "
             "gradient_accumulation_steps by the same factor: the result stays the same."
         )
     elif issubclass(kind, ModuleNotFoundError):
-        say(f"train.py: {error}. To install it: pip install {error.name}")
+        log.say(f"train.py: {error}. To install it: pip install {error.name}")
+    elif world_size > 1 and is_loss_of_others(error):
+        reason = str(error).splitlines()[0]
+        print(f"train.py: process {rank} lost the others ({reason:.200}); {last_saved}.")
     else:
         sys.__excepthook__(kind, error, trace)
 
 
 sys.excepthook = explain
 
-# ---- settings and data, checked before anything is built
+
+def command_to_resume():
+    """What to type to continue this run, ready for a shell."""
+    arguments = [a for a in sys.argv if not a.startswith("--init_from")]
+    launcher = ["python"]
+    if world_size > 1:
+        launcher = ["torchrun", f"--nproc_per_node={processes.local_world_size}"]
+    return shlex.join([*launcher, *arguments, "--init_from=resume"])
+
+
+def command_for(script):
+    """What to type to use the run with sample.py or eval.py."""
+    arguments = [] if out_dir == "out" else [f"--out_dir={out_dir}"]
+    return shlex.join(["python", script, *arguments])
+
+
+# ---- settings, checked before anything is built
 
 rows_per_step = batch_size * gradient_accumulation_steps
-micro_steps = max(
-    1, math.ceil(gradient_accumulation_steps / world_size)
-)  # forward passes of a process in one step
-micro_rows = rows_per_step // (world_size * micro_steps)  # rows of each
-if min(batch_size, gradient_accumulation_steps, max_iters, eval_interval, log_interval) < 1:
-    fail(
-        "batch_size, gradient_accumulation_steps, max_iters, eval_interval and log_interval must be at least 1."
-    )
-if block_size % _STRIDE or n_embd % n_head or n_embd // n_head % 2:
-    fail(
-        f"block_size {block_size} must be a multiple of {_STRIDE}, and n_embd {n_embd} n_head {n_head} times an even number."
-    )
-for key, choices in dict(
-    init_from="scratch resume", dtype="auto float32 bfloat16", compile="auto True False"
-).items():
-    if config[key] not in choices.split():
-        fail(f"{key} must be one of: {choices}; not '{config[key]}'.")
-if rows_per_step != micro_rows * micro_steps * world_size:
-    fail(
-        f"{world_size} processes cannot evenly share the {rows_per_step} rows of a step, batch_size {batch_size} * "
-        f"gradient_accumulation_steps {gradient_accumulation_steps}. Make that a multiple of {world_size}."
-    )
+# forward passes of a process in one step, and the rows of each
+micro_steps = max(1, math.ceil(gradient_accumulation_steps / world_size))
+micro_rows = rows_per_step // (world_size * micro_steps)
+CHOICES = {
+    "init_from": ("scratch", "resume"),
+    "dtype": ("auto", "float32", "bfloat16"),
+    "compile": ("auto", "True", "False"),
+}
+
+
+def check_settings():
+    for key in (
+        "batch_size",
+        "gradient_accumulation_steps",
+        "max_iters",
+        "eval_interval",
+        "log_interval",
+    ):
+        if config[key] < 1:
+            fail(f"{key} must be at least 1, not {config[key]}.")
+    for key, choices in CHOICES.items():
+        if config[key] not in choices:
+            fail(f"{key} must be one of {', '.join(choices)}; not '{config[key]}'.")
+    if block_size % STRIDE:
+        fail(f"block_size {block_size} must be a multiple of {STRIDE}.")
+    if n_embd % n_head or n_embd // n_head % 2:
+        fail(f"n_embd {n_embd} must be n_head {n_head} times an even number.")
+    if rows_per_step != micro_rows * micro_steps * world_size:
+        fail(
+            f"{world_size} processes cannot evenly share the {rows_per_step} rows of a step, "
+            f"batch_size {batch_size} * gradient_accumulation_steps {gradient_accumulation_steps}. "
+            f"Make that a multiple of {world_size}."
+        )
+
+
+check_settings()
+
+# ---- data
 
 try:
-    ids, tables, metas = load(data_dir)
+    data = load(data_dir)
 except ValueError as e:
     fail(e)
-meta = next(iter(metas.values()))
-try:
-    import tct_github_workflow as tct
-
-    tokenizer = (tct.vocab_size(), tct.tokenizer_hash())
-except ImportError:  # training alone needs only the ids
-    say("tct_github_workflow is not installed: the data's tokenizer is not checked against it.")
-    tokenizer = (meta["vocab_size"], meta["tokenizer_hash"])
-if (meta["vocab_size"], meta["tokenizer_hash"]) != tokenizer:
+metas = list(data.metas.values())
+meta = metas[0]  # what the folders have in common: the tokenizer
+vocab_size = tct.vocab_size()
+if (meta["vocab_size"], meta["tokenizer_hash"]) != (vocab_size, tct.tokenizer_hash()):
     fail(
-        f"{data_dir} was made with another tokenizer: vocab_size {meta['vocab_size']}, tokenizer_hash "
-        f"{meta['tokenizer_hash'][:12]}, not {tokenizer[0]}, {tokenizer[1][:12]}. Run prepare.py again."
+        f"{data_dir} was made with another tokenizer: vocab_size {meta['vocab_size']}, "
+        f"tokenizer_hash {meta['tokenizer_hash'][:12]}, not {vocab_size}, "
+        f"{tct.tokenizer_hash()[:12]}. Run prepare.py again."
     )
-val_documents = [
-    ids["val"][folder][begin : begin + length] for folder, begin, length in tables["val"]
-]
-train_tokens, val_tokens, val_bytes = (
-    sum(m[s][k] for m in metas.values())
-    for s, k in (("train", "tokens"), ("val", "tokens"), ("val", "bytes"))
-)
-
-packed = {}  # epoch: its rows
+data_contents = [[m["train"], m["val"]] for m in metas]  # counts and hashes
+train_tokens = sum(m["train"]["tokens"] for m in metas)
+val_tokens = sum(m["val"]["tokens"] for m in metas)
+val_bytes = sum(m["val"]["bytes"] for m in metas)
+val_documents = data.documents("val")
 
 
-def next_batch(epoch, row):
-    """The step that begins at this row: this process's micro-batches (idx, targets, windows), (3, micro_rows, block_size) each;
-    the number of targets in the whole step, all processes together; and the (epoch, row) at which the next step begins."""
-    rows = []
+@dataclass
+class Step:
+    """What one step trains on."""
+
+    micro_batches: list  # this process's (idx, targets, windows), each (3, micro_rows, block_size)
+    n_targets: int  # in the whole step, all processes together
+    next_cursor: tuple  # the (epoch, row) at which the step after this one begins
+
+
+@functools.lru_cache(1)
+def epoch_rows(epoch):
+    """The rows of an epoch, in training order."""
+    return pack(data.tables["train"], block_size, seed, epoch)
+
+
+def next_step(cursor):
+    """The Step that begins at cursor, an (epoch, row)."""
+    epoch, row = cursor
+    rows = epoch_rows(epoch)[row : row + rows_per_step]
+    row += len(rows)
     while len(rows) < rows_per_step:
-        if epoch not in packed:
-            packed.clear()
-            packed[epoch] = pack(tables["train"], block_size, seed, epoch)
-        taken = packed[epoch][row : row + rows_per_step - len(rows)]
-        rows, row = rows + taken, row + len(taken)
-        if len(rows) < rows_per_step:
-            epoch, row = epoch + 1, 0
-    batches = []
+        epoch, row = epoch + 1, rows_per_step - len(rows)
+        rows = rows + epoch_rows(epoch)[:row]
+    micro_batches = []
     for first in range(rank * micro_rows, rows_per_step, world_size * micro_rows):
         batch = torch.zeros(
             3, micro_rows, block_size, dtype=torch.int64, pin_memory=device_type == "cuda"
         )
-        fill(rows[first : first + micro_rows], ids["train"], batch.numpy(), tokenizer[0])
-        batches.append(batch.to(device, non_blocking=True))
-    return batches, count_targets(rows), (epoch, row)
+        fill(rows[first : first + micro_rows], data.ids["train"], batch.numpy(), vocab_size)
+        micro_batches.append(batch.to(device, non_blocking=True))
+    return Step(micro_batches, count_targets(rows), (epoch, row))
 
 
 # ---- device and precision: what the machine is good at
 
 try:
-    hardware = choose_device(device, local_rank, world_size)
+    hardware = choose_device(device, processes.local_rank, world_size)
 except ValueError as e:
     fail(f"--device={device}: {e}")
 device, device_type = hardware.name, hardware.type
-dtype, why = hardware.choose_dtype(dtype)
+dtype, dtype_reason = hardware.choose_dtype(dtype)
 autocast = contextlib.nullcontext()
 if dtype == "bfloat16":
     autocast = torch.autocast(device_type, torch.bfloat16)
 if device_type == "cuda":
     torch.set_float32_matmul_precision("high")
+if device_type == "cpu":
+    # or compiled code adds up the embeddings' gradients in whatever order its threads come
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
-# ---- the run folder
+# ---- the run: from the start, or from a checkpoint
 
-ckpt_path, best_path = os.path.join(out_dir, "ckpt.pt"), os.path.join(out_dir, "ckpt_best.pt")
-model_args = {
-    "vocab_size": tokenizer[0],
-    **{k: config[k] for k in ("n_layer", "n_head", "n_embd", "block_size", "dropout")},
-}
-state = {
-    "iter_num": 0,
-    "best_val_loss": math.inf,
-    "cursor": (0, 0),
-    "last_eval": 0,
-    "bad_steps": 0,
-    "seconds": 0.0,
-}
-last_saved = "there is no checkpoint yet"
-if init_from == "resume":
+model_args = dict(
+    vocab_size=vocab_size,
+    n_layer=n_layer,
+    n_head=n_head,
+    n_embd=n_embd,
+    block_size=block_size,
+    dropout=dropout,
+)
+
+
+def load_checkpoint():
+    """(checkpoint, Progress) of out_dir/ckpt.pt, if the settings are those of its model."""
     try:
-        checkpoint = torch.load(
-            ckpt_path, map_location="cpu", weights_only=True
-        )  # to CPU memory: a GPU may be full
-        state, last_saved = (
-            {key: checkpoint[key] for key in state},
-            f"{ckpt_path} holds iter {checkpoint['iter_num']}",
-        )
-    except FileNotFoundError:
-        fail(
-            f"there is no {ckpt_path} to resume. Leave out --init_from=resume, or name the run's folder with --out_dir."
-        )
-    except Exception as e:  # a damaged file makes torch.load raise errors of many kinds
-        fail(
-            f"{ckpt_path} is damaged ({type(e).__name__}). Copy {best_path} over it to go on from the best checkpoint."
-        )
-    for key, mine in {**model_args, "tokenizer_hash": tokenizer[1]}.items():
-        found = {**checkpoint["model_args"], **checkpoint}[key]
-        if found != mine and key != "dropout":
+        checkpoint, progress = read_checkpoint(ckpt_path)
+    except ValueError as e:
+        fail(e)
+    found = {**checkpoint["model_args"], "tokenizer_hash": checkpoint["tokenizer_hash"]}
+    wanted = {**model_args, "tokenizer_hash": meta["tokenizer_hash"]}
+    for key, value in wanted.items():
+        if found[key] != value and key != "dropout":
             fail(
-                f"{ckpt_path} has {key} {found}, but the settings or the data say {mine}. Resume with those of the run."
+                f"{ckpt_path} has {key} {found[key]}, but the settings or the data say {value}. "
+                "Resume with those of the run."
             )
-    if state["iter_num"] >= max_iters:
-        say(
-            f"nothing to do: {last_saved} of {max_iters}. To train on: --max_iters={2 * max_iters} --init_from=resume"
+    if checkpoint.get("data", data_contents) != data_contents:  # older ones do not say
+        log.say(
+            f"{data_dir} is not the data that {ckpt_path} was trained on: its best loss, "
+            f"{progress.best_val_loss:.4f} nats, does not count, and epochs are counted anew."
+        )
+        progress.forget_data()
+    return checkpoint, progress
+
+
+progress = Progress()
+if init_from == "resume":
+    checkpoint, progress = load_checkpoint()
+    last_saved = f"{ckpt_path} holds iter {progress.iter_num}"
+    if progress.iter_num >= max_iters:
+        log.say(
+            f"nothing to do: {last_saved} of {max_iters}. "
+            f"To train on: --max_iters={2 * max_iters} --init_from=resume"
         )
         sys.exit(0)
+processes.join(hardware.backend, ddp_timeout)
 
-if world_size > 1:
-    dist.init_process_group(hardware.backend, timeout=timedelta(seconds=ddp_timeout))
-if master:
-    if init_from == "scratch" and os.path.exists(ckpt_path):
-        aside = next(
-            f"{out_dir}.{n}" for n in range(1, 10**6) if not os.path.exists(f"{out_dir}.{n}")
+# ---- the run's folder
+
+
+def start_folder():
+    """out_dir with config.json in it and nothing of another run."""
+    aside = make_folder(out_dir, is_new=init_from == "scratch")
+    if aside:
+        log.say(
+            f"{out_dir} held a run: it is now {aside}. "
+            "(To continue a run instead: --init_from=resume)"
         )
-        os.rename(out_dir, aside)
-        say(
-            f"{out_dir} held a run: it is now {aside}. (To go on with a run instead: --init_from=resume)"
-        )
-    os.makedirs(out_dir, exist_ok=True)
-    log_path = os.path.join(out_dir, "log.jsonl")
-    if init_from == "resume" and os.path.exists(log_path):
-        with open(
-            log_path, encoding="utf-8"
-        ) as f:  # without what came after the checkpoint: it is done again
-            records = [json.loads(line) for line in f if line.endswith("\n")]
-            history = [r for r in records if r["iter"] <= state["iter_num"]]
-    log_jsonl = open(log_path, "w", encoding="utf-8")
-    log_jsonl.writelines(json.dumps(r) + "\n" for r in history)
-    training_log = open(
-        os.path.join(out_dir, "training.log"),
-        "w" if init_from == "scratch" else "a",
-        encoding="utf-8",
-    )
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=os.path.dirname(os.path.abspath(__file__)),
-        capture_output=True,
-    )
     facts = {
         "command": sys.argv,
-        "git_commit": git.stdout.decode().strip() or None,
+        "git_commit": git_commit(),
         "device": hardware.description,
         "dtype": dtype,
         "processes": world_size,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "data": metas,
+        "data": data.metas,
     }
-    with open(os.path.join(out_dir, "config.json"), "w", encoding="utf-8") as f:
+    with write_whole(os.path.join(out_dir, "config.json")) as f:
         json.dump({**config, "facts": facts}, f, indent=1)
+
+
+if is_first:
+    try:
+        start_folder()
+    except OSError as e:
+        fail(
+            f"cannot write into out_dir {out_dir} ({e.strerror or e}). Name another with --out_dir."
+        )
+    log.open(out_dir, progress.iter_num if init_from == "resume" else None)
     if wandb_log:
         import wandb
 
-        wandb.init(project=wandb_project, name=out_dir, config=config)
+        log.start_wandb(wandb, wandb_project, config)
 
 # ---- model and optimizers
+
+
+def compile_model():
+    """raw_model through torch.compile, or as it is where that does not work."""
+    log.say("compiling the model, which takes a minute at most...")
+    began = time.perf_counter()
+    compiled = torch.compile(raw_model)
+    nothing = torch.zeros(micro_rows, block_size, dtype=torch.int64, device=device)
+    try:  # a step thrown away: what does not compile here fails here
+        with autocast:
+            _, loss = compiled(nothing, nothing, "sum", nothing)
+        loss.backward()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as e:  # no compiler, an unsupported device: errors of many kinds
+        log.say(
+            f"torch.compile does not work here ({type(e).__name__}): continuing without. "
+            "--compile=False saves the attempt."
+        )
+        compiled = raw_model
+    raw_model.zero_grad(set_to_none=True)
+    progress.seconds += time.perf_counter() - began
+    return compiled
+
+
+def say_what_is_trained():
+    n_parameters = sum(p.numel() for p in raw_model.parameters())
+    n_block_parameters = sum(p.numel() for p in raw_model.blocks.parameters())
+    n_rows = len(epoch_rows(0))
+    padding = 1 - train_tokens / n_rows / block_size
+    n_processes = "1 process" if world_size == 1 else f"{world_size} processes"
+    log.say(f"device: {device} ({hardware.description}), {dtype} ({dtype_reason}), {n_processes}")
+    log.say(f"model: {n_parameters:,} parameters, {n_block_parameters:,} of them in the blocks")
+    log.say(
+        f"data: {len(data.tables['train']):,} documents, {train_tokens:,} tokens; "
+        f"val {len(val_documents):,}, {val_tokens:,}"
+    )
+    log.say(
+        f"steps: {rows_per_step} rows of {block_size}, "
+        f"as {world_size} x {micro_steps} x {micro_rows}; "
+        f"an epoch is {n_rows / rows_per_step:,.1f} steps, {padding:.2%} padding"
+    )
+
 
 torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
@@ -324,243 +383,212 @@ optimizers = raw_model.configure_optimizers(
 )
 if init_from == "resume":
     try:
-        raw_model.load_state_dict(checkpoint["model"])
-    except RuntimeError as e:
-        fail(
-            f"{ckpt_path} does not fit the GPT of model.py: {str(e).splitlines()[1].strip():.200} Resume with the model.py of the run."
-        )
-    for optimizer, saved in zip(optimizers, checkpoint["optimizers"]):
-        for old, new in zip(saved["param_groups"], optimizer.param_groups):
-            old.update(
-                {k: v for k, v in new.items() if k != "params"}
-            )  # rates and the like are those set now
-        optimizer.load_state_dict(saved)
-    del checkpoint, saved  # or they would take memory through the whole run
-epoch_rows = len(pack(tables["train"], block_size, seed, 0))
-say(
-    f"device: {device} ({hardware.description}), {dtype} ({why}), {world_size} process{'es' * (world_size > 1)}"
-)
-say(
-    f"model: {sum(p.numel() for p in raw_model.parameters()):,} parameters, "
-    f"{sum(p.numel() for p in raw_model.blocks.parameters()):,} of them in the blocks"
-)
-say(
-    f"data: {len(tables['train']):,} documents, {train_tokens:,} tokens; val {len(val_documents):,}, {val_tokens:,}"
-)
-say(
-    f"steps: {rows_per_step} rows of {block_size}, as {world_size} x {micro_steps} x {micro_rows}; an epoch is "
-    f"{epoch_rows / rows_per_step:,.1f} steps, {1 - train_tokens / epoch_rows / block_size:.2%} padding"
-)
-
+        restore(checkpoint, raw_model, optimizers)
+    except ValueError as e:
+        stop(f"{ckpt_path} {e}")
+    del checkpoint  # or it would take memory through the whole run
+say_what_is_trained()
 model = raw_model
-if compile == "True" or compile == "auto" and device_type in ("cuda", "cpu"):
-    say("compiling the model, which takes a minute at most...")
-    start = time.perf_counter()
-    try:  # a step thrown away: what does not compile here fails here
-        model, nothing = (
-            torch.compile(raw_model),
-            torch.zeros(micro_rows, block_size, dtype=torch.int64, device=device),
-        )
-        with autocast:
-            model(nothing, nothing, "sum", nothing)[1].backward()
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as e:  # no compiler, an unsupported device: errors of many kinds
-        say(
-            f"torch.compile does not work here ({type(e).__name__}): going on without. --compile=False saves the attempt."
-        )
-        model = raw_model
-    raw_model.zero_grad(set_to_none=True)
-    state["seconds"] += time.perf_counter() - start
+if compile == "True" or (compile == "auto" and device_type in ("cuda", "cpu")):
+    model = compile_model()
 if world_size > 1:
+    processes.wait_for_all()  # one may have compiled for long
     model = DDP(model, device_ids=hardware.device_ids)
+
+# ---- the steps of the loop
+
+
+def evaluate():
+    """(nats per token, bits per byte) on all of val, of which each process reads its share."""
+    raw_model.eval()
+    with autocast:
+        nats = token_nats(raw_model, val_documents[rank::world_size]).sum()
+    raw_model.train()
+    nats = processes.add_up(torch.tensor(nats), device).item()
+    return nats / val_tokens, bits_per_byte(nats, val_bytes)
 
 
 def save_checkpoint(path):
-    """All that resuming needs. Written beside, then renamed: path always holds a whole checkpoint, the old one or the new."""
+    """All that resuming needs. path always holds a whole checkpoint, the old one or the new."""
     global last_saved
+    checkpoint = {
+        "model": raw_model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "model_args": model_args,
+        "config": config,
+        "data_dir": data_dir,
+        "data": data_contents,
+        "tokenizer_hash": meta["tokenizer_hash"],
+        "schema_hash": meta["schema_hash"],
+    }
     try:
-        with open(path + ".tmp", "wb") as f:
-            torch.save(
-                {
-                    "model": raw_model.state_dict(),
-                    "optimizers": [o.state_dict() for o in optimizers],
-                    **state,
-                    "model_args": model_args,
-                    "config": config,
-                    "data_dir": data_dir,
-                    "tokenizer_hash": meta["tokenizer_hash"],
-                    "schema_hash": meta["schema_hash"],
-                },
-                f,
-            )
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(path + ".tmp", path)
-        last_saved = f"{path} holds iter {state['iter_num']}"
-    except (OSError, RuntimeError) as e:  # torch.save makes a full disk a RuntimeError
-        with contextlib.suppress(OSError):
-            os.remove(path + ".tmp")
-        reason = str(e.__context__ or e).splitlines()[0]
-        fail(f"cannot write {path} ({reason}); {last_saved}. Make room, then --init_from=resume.")
+        write_checkpoint(path, checkpoint, progress)
+    except OSError as e:
+        reason = e.strerror or e
+        stop(f"cannot write {path} ({reason}); {last_saved}. Make room, then --init_from=resume.")
+    last_saved = f"{path} holds iter {progress.iter_num}"
 
 
-def plot():
-    """loss.png: both losses against the step."""
-    try:
-        from matplotlib.figure import Figure  # not pyplot, which may look for a screen
-    except ImportError:
-        return say("no loss.png: pip install matplotlib")
-    axes = Figure(figsize=(7, 4)).subplots()
-    for key, label in ("loss", "training batch"), ("val_loss", "validation"):
-        axes.plot(
-            [r["iter"] for r in history if key in r],
-            [r[key] for r in history if key in r],
-            label=label,
-        )
-    axes.set(xlabel="step", ylabel="loss, nats per token", title=out_dir)
-    axes.legend()
-    axes.figure.savefig(os.path.join(out_dir, "loss.png"), dpi=120, bbox_inches="tight")
+def evaluate_and_save():
+    """Evaluate, write to the log, save; what only people need comes last."""
+    seconds = progress.seconds + interval.seconds()
+    began = time.perf_counter()
+    val_loss, val_bits_per_byte = evaluate()
+    is_best = val_loss <= progress.best_val_loss
+    if is_best:
+        progress.best_val_loss = val_loss
+    progress.last_eval = progress.iter_num
+    log.record(
+        iter=progress.iter_num,
+        val_loss=val_loss,
+        val_bits_per_byte=val_bits_per_byte,
+        seconds=seconds,
+    )
+    if is_first and is_best:
+        save_checkpoint(best_path)
+    if is_first and math.isfinite(val_loss):
+        save_checkpoint(ckpt_path)
+    log.say(
+        f"eval {progress.iter_num} | val {val_loss:.4f} nats | {val_bits_per_byte:.4f} bits/byte | "
+        f"best {progress.best_val_loss:.4f} nats"
+    )
+    log.plot()
+    processes.wait_for_all()
+    interval.eval_seconds += time.perf_counter() - began
 
 
-# ---- the loop
-
-signals = []  # names of those received; looked at after each step
-for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda number, frame: signals.append(signal.Signals(number).name))
-batches, n_targets, next_cursor = next_batch(*state["cursor"])
-first_iter, began = state["iter_num"], time.perf_counter()
-log_iter, log_time, log_targets, eval_seconds = first_iter, began, 0, 0.0  # since the last log line
-while True:
-    iter_num = state["iter_num"]  # steps done
-    if (iter_num % eval_interval == 0 or iter_num == max_iters) and iter_num != state["last_eval"]:
-        start = time.perf_counter()
-        raw_model.eval()
-        with autocast:
-            nats = token_nats(raw_model, val_documents[rank::world_size]).sum()
-        nats = torch.tensor(nats)
-        raw_model.train()
-        if world_size > 1:
-            nats = nats.to(device)
-            dist.all_reduce(nats)
-        val_loss = nats.item() / val_tokens
-        val_bits_per_byte = bits_per_byte(nats.item(), val_bytes)
-        best = min(val_loss, state["best_val_loss"])
-        state.update(last_eval=iter_num, best_val_loss=best)
-        record(
-            iter=iter_num,
-            val_loss=val_loss,
-            val_bits_per_byte=val_bits_per_byte,
-            seconds=state["seconds"] + start - log_time - eval_seconds,
-        )
-        say(
-            f"eval {iter_num} | val {val_loss:.4f} nats | {val_bits_per_byte:.4f} bits/byte | best {best:.4f} nats"
-        )
-        if master:
-            plot()
-            if val_loss == best:
-                save_checkpoint(best_path)
-            if math.isfinite(val_loss):
-                save_checkpoint(ckpt_path)
-        eval_seconds += time.perf_counter() - start
-    if iter_num == max_iters:
-        break
-
-    # the learning rates rise, stay, and fall to zero
+def set_learning_rates():
+    """They rise, stay, and fall to zero. Returns what Muon's is now."""
     scale = min(
         1.0,
-        (iter_num + 1) / max(1, warmup_iters),
-        (max_iters - iter_num) / max(1.0, warmdown_ratio * max_iters),
+        (progress.iter_num + 1) / max(1, warmup_iters),
+        (max_iters - progress.iter_num) / max(1.0, warmdown_ratio * max_iters),
     )
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["lr"] = group["initial_lr"] * scale
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * scale
+    return learning_rate * scale
 
-    # the gradient of the mean over all targets of the step: a sum over rows, micro-steps and processes, divided once
-    torch.manual_seed(hash((seed, iter_num, rank)) % 2**63)  # dropout, too, follows from the step
+
+def add_gradients(step):
+    """The gradient of the mean over all targets of the step: a sum over rows, micro-steps and
+    processes, divided once. Returns this process's part of that mean, a tensor on the device."""
+    # dropout, too, follows from the step
+    torch.manual_seed(hash((seed, progress.iter_num, rank)) % 2**63)
     loss_sum = torch.zeros((), device=device)
-    for i, (idx, targets, windows) in enumerate(batches):
+    for i, (idx, targets, windows) in enumerate(step.micro_batches):
         if world_size > 1:
             model.require_backward_grad_sync = i == micro_steps - 1  # what DDP.no_sync() sets
         with autocast:
             _, loss = model(idx, targets, "sum", windows)
-        (
-            loss * (world_size / n_targets)
-        ).backward()  # DDP takes the mean over processes: world_size makes it a sum
+        # DDP takes the mean over processes: world_size makes it a sum
+        (loss * (world_size / step.n_targets)).backward()
         loss_sum += loss.detach()
-    norm = torch.nn.utils.clip_grad_norm_(raw_model.parameters(), grad_clip or math.inf)
-    stats = torch.stack([loss_sum / n_targets, torch.tensor(float(len(signals)), device=device)])
-    log_targets, state["cursor"] = log_targets + n_targets, next_cursor
-    batches, n_targets, next_cursor = next_batch(*next_cursor)  # while the GPU is busy
-    if world_size > 1:
-        dist.all_reduce(stats)
-    (loss, stopping), norm = stats.tolist(), norm.item()
+    return loss_sum / step.n_targets
+
+
+def add_up(*numbers):
+    """Floats and tensors of no dimension, each added up over all processes, as floats."""
+    numbers = [torch.as_tensor(x, dtype=torch.float32, device=device) for x in numbers]
+    return processes.add_up(torch.stack(numbers), device).tolist()
+
+
+def update_weights(loss, norm):
+    """A step of the optimizers, unless loss or gradient went wrong; five in a row end the run."""
     if math.isfinite(loss) and math.isfinite(norm):
         for optimizer in optimizers:
             optimizer.step()
-        state["bad_steps"] = 0
+        progress.bad_steps = 0
     else:
-        state["bad_steps"] += 1
-        say(
-            f"iter {iter_num + 1} skipped: loss {loss}, gradient norm {norm} ({state['bad_steps']} in a row)"
+        progress.bad_steps += 1
+        log.say(
+            f"iter {progress.iter_num + 1} skipped: loss {loss}, gradient norm {norm} "
+            f"({progress.bad_steps} in a row)"
         )
-        if state["bad_steps"] == 5:
-            fail(
-                f"5 steps in a row were not finite; {last_saved}. Lower learning_rate (now {learning_rate}), "
-                f"embedding_lr ({embedding_lr}) and unembedding_lr ({unembedding_lr}), or set --dtype=float32, then --init_from=resume."
-            )
     raw_model.zero_grad(set_to_none=True)
-    state["iter_num"] = iter_num = iter_num + 1
-
-    if iter_num % log_interval == 0 or iter_num == max_iters:
-        now = time.perf_counter()
-        spent = now - log_time - eval_seconds
-        state["seconds"] += spent
-        tokens_per_s, left = (
-            log_targets / spent,
-            round((now - began) / (iter_num - first_iter) * (max_iters - iter_num)),
+    if progress.bad_steps == 5:
+        stop(
+            f"5 steps in a row were not finite; {last_saved}. "
+            f"Lower learning_rate (now {learning_rate}), embedding_lr ({embedding_lr}) and "
+            f"unembedding_lr ({unembedding_lr}), or set --dtype=float32, then --init_from=resume."
         )
-        mfu = raw_model.estimate_mfu(tokens_per_s / world_size, hardware.description)
-        say(
-            f"iter {iter_num}/{max_iters} | loss {loss:.4f} nats | lr {learning_rate * scale:.2g} | norm {norm:.2f} | "
-            f"{tokens_per_s:,.0f} tok/s | {f'mfu {mfu:.1%} | ' if mfu else ''}{left // 60}m{left % 60:02d}s left"
-        )
-        record(
-            iter=iter_num,
-            loss=loss,
-            lr=learning_rate * scale,
-            norm=norm,
-            ms=1000 * spent / (iter_num - log_iter),
-            tokens_per_s=tokens_per_s,
-            mfu=mfu,
-            epoch=state["cursor"][0],
-            seconds=state["seconds"],
-        )
-        log_iter, log_time, log_targets, eval_seconds = iter_num, now, 0, 0.0
 
-    if stopping:
-        if master and not state["bad_steps"]:
-            save_checkpoint(ckpt_path)
-        again = " ".join(arg for arg in sys.argv if not arg.startswith("--init_from"))
-        say(
-            f"stopped by {signals[0] if signals else 'another process'}; {last_saved}. To go on:\n"
-            f"python {again} --init_from=resume"
-        )
-        sys.exit(128 + signal.SIGTERM)
 
-memory = math.nan  # GB; Windows does not say
-if device_type == "cuda":
-    memory = torch.cuda.max_memory_allocated() / 1e9
-elif sys.platform != "win32":
-    import resource
-
-    memory = (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        * (1 if sys.platform == "darwin" else 1024)
-        / 1e9
+def log_interval_end(loss, norm, lr):
+    """The line about the last log_interval steps, and a new Interval."""
+    global interval
+    spent = interval.seconds()
+    progress.seconds += spent
+    tokens_per_s = interval.n_targets / spent
+    mfu = raw_model.estimate_mfu(tokens_per_s / world_size, hardware.description)
+    seconds_per_step = (time.perf_counter() - loop_began) / (progress.iter_num - first_iter)
+    minutes, seconds = divmod(round(seconds_per_step * (max_iters - progress.iter_num)), 60)
+    mfu_text = f"mfu {mfu:.1%} | " if mfu else ""
+    log.say(
+        f"iter {progress.iter_num}/{max_iters} | loss {loss:.4f} nats | lr {lr:.2g} | "
+        f"norm {norm:.2f} | {tokens_per_s:,.0f} tok/s | {mfu_text}{minutes}m{seconds:02d}s left"
     )
-say(
-    f"done in {(time.perf_counter() - began) / 60:.1f} minutes, with {memory:.1f} GB of memory at most; {last_saved}. "
-    "Next: python sample.py, python eval.py"
-)
-if world_size > 1:
-    dist.destroy_process_group()
+    log.record(
+        iter=progress.iter_num,
+        loss=loss,
+        lr=lr,
+        norm=norm,
+        ms=1000 * spent / (progress.iter_num - interval.first_iter),
+        tokens_per_s=tokens_per_s,
+        mfu=mfu,
+        epoch=progress.cursor[0],
+        seconds=progress.seconds,
+    )
+    interval = Interval(progress.iter_num)
+
+
+# ---- the loop
+
+signals = listen_for_signals()
+n_signals = 0  # of all processes
+step = next_step(progress.cursor)
+first_iter = progress.iter_num
+loop_began = time.perf_counter()
+interval = Interval(first_iter)
+while True:
+    is_last = progress.iter_num == max_iters
+    is_due = progress.iter_num % eval_interval == 0 or is_last
+    if is_due and progress.iter_num != progress.last_eval:
+        evaluate_and_save()
+    if is_last:
+        break
+
+    lr = set_learning_rates()
+    loss = add_gradients(step)
+    norm = torch.nn.utils.clip_grad_norm_(raw_model.parameters(), grad_clip or math.inf)
+    interval.n_targets += step.n_targets
+    progress.cursor = step.next_cursor
+    step = next_step(progress.cursor)  # while the GPU is busy
+    loss, n_signals = add_up(loss, len(signals))
+    norm = norm.item()
+    update_weights(loss, norm)
+    progress.iter_num += 1
+
+    if progress.iter_num % log_interval == 0 or progress.iter_num == max_iters:
+        log_interval_end(loss, norm, lr)
+    if n_signals > 0:
+        break
+
+# ---- the end
+
+is_stopped = n_signals > 0
+if is_stopped:
+    if is_first and progress.bad_steps == 0:
+        save_checkpoint(ckpt_path)
+    name = signals[0] if signals else "another process"
+    log.say(f"stopped by {name}; {last_saved}. To continue:\n{command_to_resume()}")
+else:
+    minutes = (time.perf_counter() - loop_began) / 60
+    log.say(
+        f"done in {minutes:.1f} minutes; {last_saved}. "
+        f"Next: {command_for('sample.py')}, {command_for('eval.py')}"
+    )
+model = raw_model  # without DDP, which holds the group
+processes.leave()
+if is_stopped:
+    sys.exit(128 + signal.SIGTERM)

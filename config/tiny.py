@@ -2,7 +2,8 @@
 n_layer = 4
 n_head = 2
 n_embd = 128
-block_size = 256  # short rows make attention cheap; nine workflows of ten fit, longer ones are read in windows
+# short rows make attention cheap; nine workflows of ten fit, longer ones are read in windows
+block_size = 256
 # 8 rows * 256 tokens = 2,048 tokens a step; 527,000 tokens, the default data, are 258 steps
 batch_size = 8
 gradient_accumulation_steps = 1

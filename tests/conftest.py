@@ -19,8 +19,7 @@ def dataset(tmp_path_factory):
 def trainer(tmp_path_factory):
     trainer = Trainer(tmp_path_factory.mktemp("trainer"))
     yield trainer
-    trainer.process.stdin.close()
-    trainer.process.wait()
+    trainer.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ def settings():
         "flag": True,
         "name": "x",
         "maybe": None,
+        "LIMIT": 7,
+        "_private": 8,
         "os": os,
     }
 
@@ -55,6 +57,8 @@ def test_overrides_apply_in_order_and_keep_types(tmp_path):
         ("--steps", "equals sign"),
         ("gone.py", "gone.py"),
         ("--os=1", "no setting"),
+        ("--LIMIT=1", "no setting"),
+        ("--_private=1", "no setting"),
     ],
 )
 def test_a_wrong_override_ends_with_one_line(argument, says, capsys):
@@ -95,6 +99,7 @@ def test_help_lists_every_setting_with_its_comment_in_80_columns():
         and "--n_layer=8 blocks" in text
         and "--compile=auto torch.compile" in text
     )
+    assert text.count("--out_dir=") == 1  # train.py assigns to it again, further down
     assert max(map(len, run.stdout.splitlines())) <= 80
 
 

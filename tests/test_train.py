@@ -1,8 +1,12 @@
 """Tests of the training loop, with the faults it must survive. On a CPU, in two minutes."""
 
 import os
+import pty
 import random
+import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,10 +14,10 @@ import time
 import pytest
 import torch
 
-from tests.training import TINY, TRAIN, checkpoint, numbers, write_data
+from tests.training import TINY, TRAIN, Trainer, checkpoint, numbers, write_data
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=180):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
@@ -25,7 +29,7 @@ def same_weights(a, b):
 
 
 def test_kill_and_resume_give_the_same_bits(dataset, trainer, tmp_path):
-    """One process, 4 micro-steps, dropout: 20 steps, and 20 steps with a kill -9 and a SIGTERM in between."""
+    """4 micro-steps, dropout: 20 steps, and 20 steps with a kill -9 and a SIGTERM in between."""
     options = [f"--data_dir={dataset}", "--dropout=0.1"]
     code, text = trainer.run(*options, f"--out_dir={tmp_path}/straight")
     assert (
@@ -78,7 +82,8 @@ def torchrun(*args, processes=2, **options):
 def test_the_cut_of_a_batch_does_not_matter_and_two_processes_resume_exactly(
     dataset, trainer, tmp_path
 ):
-    """1 x 16 rows, 4 x 4 rows, 2 processes of 2 x 4 rows and 4 of 4 train alike; 2, killed and resumed, end with the same bits."""
+    """1 x 16 rows, 4 x 4 rows, 2 processes of 2 x 4 rows and 4 of 4 train alike;
+    2, killed and resumed, end with the same bits."""
     runs = {name: tmp_path / name for name in ("whole", "cut", "two", "four", "killed")}
     options = [f"--data_dir={dataset}", "--dtype=float32"]
     straight = torchrun(*options, f"--out_dir={runs['two']}")
@@ -246,3 +251,174 @@ def test_a_new_run_moves_an_old_one_aside(dataset, trainer, tmp_path):
     assert (
         (tmp_path / "out.1/ckpt.pt").read_bytes() == old != (tmp_path / "out/ckpt.pt").read_bytes()
     )
+
+
+# ---- nothing beside the training can stop it: screen, logs, pictures, git, names of folders
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_screen_that_cannot_be_written_to_is_given_up(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out"]
+    assert trainer.run(*options, output="/dev/full")[0] == 0
+    assert checkpoint(tmp_path / "out")["iter_num"] == 20
+    assert "done in" in (tmp_path / "out/training.log").read_text()
+
+
+def test_a_terminal_that_is_gone_costs_nothing(dataset, trainer, tmp_path):
+    """As when a connection breaks: the terminal answers EIO, and SIGHUP comes."""
+    out = tmp_path / "out"
+    terminal, screen = pty.openpty()
+    options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=100000"]
+    pid = trainer.start(*options, "--eval_interval=100000", output=os.ttyname(screen), wait=True)
+    wait_for(lambda: (out / "log.jsonl").exists() and len(numbers(out)) > 2)
+    os.close(screen)
+    os.close(terminal)
+    done = len(numbers(out))
+    wait_for(lambda: len(numbers(out)) > done + 2)
+    os.kill(pid, signal.SIGHUP)
+    assert trainer.end()[0] == 128 + signal.SIGTERM
+    assert checkpoint(out)["iter_num"] > done
+    assert "stopped by SIGHUP" in (out / "training.log").read_text()
+
+
+def test_logs_and_pictures_that_cannot_be_written_are_given_up(dataset, trainer, tmp_path):
+    out = tmp_path / "out"
+    for name in "training.log", "log.jsonl", "loss.png":
+        (out / name).mkdir(parents=True)
+    code, text = trainer.run(f"--data_dir={dataset}", f"--out_dir={out}")
+    assert code == 0 and "Traceback" not in text, text
+    assert checkpoint(out)["iter_num"] == 20
+
+
+def test_without_git_training_starts(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out", "--max_iters=1"]
+    code, text = trainer.run(*options, env={"PATH": ""})
+    assert code == 0, text
+
+
+def test_a_damaged_line_in_the_log_does_not_block_resuming(dataset, trainer, tmp_path):
+    out = tmp_path / "out"
+    options = [f"--data_dir={dataset}", f"--out_dir={out}"]
+    assert trainer.run(*options, "--max_iters=10")[0] == 0
+    with open(out / "log.jsonl", "ab") as f:
+        f.write(b'{"iter": 11, "lo\n\x00\xff\n')
+    code, text = trainer.run(*options, "--max_iters=12", "--init_from=resume")
+    assert code == 0 and "2 damaged lines" in text, text
+    assert [r["iter"] for r in numbers(out) if "loss" in r] == list(range(1, 13))
+
+
+def test_the_best_loss_on_other_data_does_not_count(dataset, trainer, tmp_path):
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    shutil.copytree(dataset, moved)
+    other = write_data(tmp_path / "other", seed=5)
+    assert trainer.run(f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=10")[0] == 0
+    unbeatable = {**checkpoint(out), "best_val_loss": 0.1}
+    for data_dir, best_iter in (moved, 10), (other, 12):
+        torch.save(unbeatable, out / "ckpt.pt")
+        options = [f"--data_dir={data_dir}", f"--out_dir={out}", "--max_iters=12"]
+        code, text = trainer.run(*options, "--init_from=resume")
+        assert code == 0, text
+        assert checkpoint(out, "ckpt_best.pt")["iter_num"] == best_iter
+        assert ("does not count" in text) == (best_iter == 12), text
+
+
+def test_a_folder_may_be_named_with_a_slash_at_its_end(dataset, trainer, tmp_path):
+    for _ in range(2):
+        options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/r/", "--max_iters=1"]
+        code, text = trainer.run(*options)
+        assert code == 0, text
+    assert (tmp_path / "r/ckpt.pt").exists() and (tmp_path / "r.1/ckpt.pt").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(dataset, trainer, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for out_dir in tmp_path / "file", tmp_path / "file" / "out":
+        code, text = trainer.run(f"--data_dir={dataset}", f"--out_dir={out_dir}")
+        assert code == 1 and text.startswith("train.py: cannot write into"), text
+        assert text.count("\n") == 1 and str(out_dir) in text
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_the_command_to_continue_can_be_pasted(dataset, trainer, tmp_path):
+    out = tmp_path / "it's a run"
+    options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=100000"]
+    pid = trainer.start(*options, wait=True)
+    wait_for(lambda: "iter 1/" in trainer.output.read_text())
+    os.kill(pid, signal.SIGTERM)
+    code, text = trainer.end()
+    words = shlex.split(text.splitlines()[-1])
+    assert code == 128 + signal.SIGTERM
+    assert words == ["python", TRAIN, *TINY, *options, "--init_from=resume"]
+
+
+# ---- several processes, and several threads
+
+
+@pytest.fixture
+def two_trainers(tmp_path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    trainers = [Trainer(folder) for folder in folders]
+    yield trainers
+    for trainer in trainers:
+        trainer.close()
+
+
+def start_two(trainers, *args):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for rank, trainer in enumerate(trainers):
+        env = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        trainer.start(*args, env=env, wait=True)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed on Linux only")
+def test_two_processes_wait_for_a_slow_picture_and_end_without_threads(
+    dataset, two_trainers, tmp_path
+):
+    """The first is held in its picture for longer than ddp_timeout. A thread of gloo that is there
+    when the interpreter ends aborts the process, now and then."""
+    out, picture = tmp_path / "out", tmp_path / "out/loss.png.tmp"
+    out.mkdir()
+    os.mkfifo(picture)  # opening it for writing takes until somebody reads
+    options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=12", "--ddp_timeout=8"]
+    start_two(two_trainers, *options)
+    wait_for(lambda: (out / "ckpt.pt").exists())
+    time.sleep(10)
+    picture.read_bytes()
+    for trainer in two_trainers:
+        code, text = trainer.end()
+        assert code == 0, text
+        assert "threads of gloo at the end: 0" in text
+    assert checkpoint(out)["iter_num"] == 12
+
+
+def test_compiled_runs_on_two_threads_repeat_bit_for_bit(dataset, tmp_path):
+    """Twice from the start, and once killed and resumed, with what is the default on a CPU."""
+    trainer = Trainer(tmp_path, threads=2)
+    options = [
+        f"--data_dir={dataset}",
+        "--compile=True",
+        "--n_layer=1",
+        "--n_embd=64",
+        "--block_size=64",
+        "--batch_size=16",
+        "--gradient_accumulation_steps=1",
+        "--dropout=0.1",
+    ]
+    for name in "first", "second":
+        code, text = trainer.run(*options, f"--out_dir={tmp_path}/{name}")
+        assert code == 0 and "torch.compile does not work" not in text, text
+    out = tmp_path / "killed"
+    pid = trainer.start(*options, f"--out_dir={out}")
+    wait_for(lambda: "iter 13/20" in trainer.output.read_text(), seconds=300)
+    os.kill(pid, signal.SIGKILL)
+    code, text = trainer.run(*options, f"--out_dir={out}", "--init_from=resume")
+    assert code == 0, text
+    first = checkpoint(tmp_path / "first")["model"]
+    for name in "second", "killed":
+        assert same_weights(first, checkpoint(tmp_path / name)["model"]), name
+    trainer.close()

@@ -1,4 +1,4 @@
-"""What several test files need: a prepared folder made up, a tiny run's flags, train.py without waiting for torch."""
+"""What several test files need: a prepared folder made up, a tiny run's flags, a quick train.py."""
 
 import json
 import os
@@ -30,7 +30,10 @@ TINY = [
 
 
 def write_data(folder, seed=0, documents=120, **changes):
-    """A dataset as prepare.py writes it, of random documents with lengths like real ones, and a meta.json with some changes."""
+    """A dataset as prepare.py writes it, of random documents with lengths like real ones.
+
+    changes: what its meta.json says otherwise.
+    """
     rng = np.random.default_rng(seed)
     meta = {
         "format": 1,
@@ -50,8 +53,15 @@ def write_data(folder, seed=0, documents=120, **changes):
 
 
 ZYGOTE = """
-import json, os, resource, runpy, sys
-import matplotlib.backends.backend_agg, matplotlib.figure, numpy, torch.distributed, torch.optim, tct_github_workflow
+import atexit, json, os, resource, runpy, sys
+import matplotlib.backends.backend_agg, matplotlib.figure, numpy
+import torch.distributed, torch.distributed.nn, torch.nn.parallel, torch.optim, torch._dynamo
+import torch.nn.attention.flex_attention, tct_github_workflow
+
+def show_threads():
+    names = [open(f'/proc/self/task/{task}/comm').read() for task in os.listdir('/proc/self/task')]
+    print('threads of gloo at the end:', sum('gloo' in name for name in names))
+
 for line in sys.stdin:
     argv, env, output, limit = json.loads(line)
     pid = os.fork()
@@ -62,6 +72,8 @@ for line in sys.stdin:
         sys.argv = argv
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        if 'RANK' in env:
+            atexit.register(show_threads)
         runpy.run_path(argv[0], run_name='__main__')
         sys.exit()
     print(pid, flush=True)
@@ -71,10 +83,10 @@ for line in sys.stdin:
 
 
 class Trainer:
-    """Runs train.py in forks of one process that has already imported torch, which takes seconds."""
+    """Runs train.py in forks of a process that has already imported torch, which takes seconds."""
 
-    def __init__(self, folder):
-        env = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    def __init__(self, folder, threads=1):
+        env = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": str(threads)}
         self.output = folder / "output.txt"
         self.process = subprocess.Popen(
             [sys.executable, "-c", ZYGOTE],
@@ -84,17 +96,28 @@ class Trainer:
             env=env,
         )
 
-    def start(self, *args, env={}, limit=0, wait=False):
+    def start(self, *args, env=None, limit=0, output=None, wait=False):
+        """The process id of train.py. output: a file for what it says, other than self.output;
+        limit: the largest file that it may write; wait: whether end() will be called."""
         self.output.write_text("")
-        line = json.dumps([[TRAIN, *TINY, *map(str, args)], env, str(self.output), limit])
+        argv = [TRAIN, *TINY, *map(str, args)]
+        line = json.dumps([argv, env or {}, str(output or self.output), limit])
         self.process.stdin.write(line + (" " if wait else "") + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
+    def end(self):
+        """(exit code, output) of train.py, when it is done."""
+        return int(self.process.stdout.readline()), self.output.read_text()
+
     def run(self, *args, **options):
         """(exit code, output) of train.py with these arguments."""
         self.start(*args, wait=True, **options)
-        return int(self.process.stdout.readline()), self.output.read_text()
+        return self.end()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def checkpoint(folder, name="ckpt.pt"):
