@@ -1,7 +1,6 @@
 """Tests of the training loop, with the faults it must survive. On a CPU, in two minutes."""
 
 import os
-import pty
 import random
 import shlex
 import shutil
@@ -262,23 +261,6 @@ def test_a_screen_that_cannot_be_written_to_is_given_up(dataset, trainer, tmp_pa
     assert trainer.run(*options, output="/dev/full")[0] == 0
     assert checkpoint(tmp_path / "out")["iter_num"] == 20
     assert "done in" in (tmp_path / "out/training.log").read_text()
-
-
-def test_a_terminal_that_is_gone_costs_nothing(dataset, trainer, tmp_path):
-    """As when a connection breaks: the terminal answers EIO, and SIGHUP comes."""
-    out = tmp_path / "out"
-    terminal, screen = pty.openpty()
-    options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=100000"]
-    pid = trainer.start(*options, "--eval_interval=100000", output=os.ttyname(screen), wait=True)
-    wait_for(lambda: (out / "log.jsonl").exists() and len(numbers(out)) > 2)
-    os.close(screen)
-    os.close(terminal)
-    done = len(numbers(out))
-    wait_for(lambda: len(numbers(out)) > done + 2)
-    os.kill(pid, signal.SIGHUP)
-    assert trainer.end()[0] == 128 + signal.SIGTERM
-    assert checkpoint(out)["iter_num"] > done
-    assert "stopped by SIGHUP" in (out / "training.log").read_text()
 
 
 def test_logs_and_pictures_that_cannot_be_written_are_given_up(dataset, trainer, tmp_path):
