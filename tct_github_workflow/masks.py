@@ -49,6 +49,8 @@ def thread_costs(thread):
     names = thread.names
     key, base = place_key(thread, bool(names.promised))
     costs = costs_of_place(thread, key, base)
+    if thread.text is None:  # inside of a string that can be no name
+        return costs, base + names.owed
     role = role_here(thread)
     if role == NEEDS and names.type:
         promising_key, _ = place_key(thread, promising=True)
