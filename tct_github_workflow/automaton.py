@@ -190,15 +190,15 @@ def words(listed):
     """Exactly the words of a frozenset."""
     if not all(word.isascii() for word in listed):
         raise ValueError("a name beyond ASCII in the schema is not supported")
-    prefixes = {""}
+    children = {"": set()}  # beginning of a word -> characters that continue it
     for word in listed:
-        prefixes.update(word[:i] for i in range(1, len(word) + 1))
+        for i, char in enumerate(word):
+            children.setdefault(word[:i], set()).add(char)
 
     def follow(prefix):  # None is the dead state
         longer = [None] * SIZE
-        if prefix is not None:
-            for c in range(OTHER):
-                longer[c] = prefix + chr(c) if prefix + chr(c) in prefixes else None
+        for char in children.get(prefix, ()):
+            longer[ord(char)] = prefix + char
         return longer
 
     return crawl("", follow, lambda prefix: prefix in listed)

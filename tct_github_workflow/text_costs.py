@@ -14,7 +14,7 @@ from .automaton import FAR
 from .cache import Cache
 from .expression_control import WORD
 from .expressions import ASKS, UNKNOWN, ExpressionText, State, expressions_of
-from .token_table import token_table
+from .token_table import columns_of, token_table
 from .utf8 import DEAD
 
 _text_costs = Cache(256)
@@ -73,11 +73,11 @@ class Texts:
     used     (n,) bits of the names in what is not left
     """
 
-    def __init__(self, numbers, rests, used):
+    def __init__(self, numbers, rests, used, columns=None):
         self.numbers = numbers
         self.rests = rests
         self.used = used
-        self.columns = columns_of(rests)
+        self.columns = columns or columns_of(rests)
         self.reaches = {}  # by (Syntax, control)
 
     def add_costs(self, to_end, automaton, state):
@@ -182,21 +182,12 @@ class Walk:
         return going[after >= 0]
 
 
-def columns_of(texts):
-    """[(m,) uint8]: byte i of each of the m texts that have one; the longest text comes first."""
-    columns = []
-    for i in range(len(texts[0])):
-        column = bytes(text[i] for text in texts if len(text) > i)
-        columns.append(np.frombuffer(column, np.uint8))
-    return columns
-
-
 @functools.cache
 def every_text():
     """The texts of all tokens."""
     texts = token_table().texts
     n = len(texts)
-    return Texts(np.arange(n), texts, np.zeros(n, np.int64))
+    return Texts(np.arange(n), texts, np.zeros(n, np.int64), token_table().text_columns)
 
 
 @functools.cache

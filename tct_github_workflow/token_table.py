@@ -203,6 +203,15 @@ def id_tokens(token):
     return 1 if name in KEY else len(name) + 1
 
 
+def columns_of(texts):
+    """[(m,) uint8]: byte i of each of the m texts that have one; the longest text comes first."""
+    width = len(texts[0])
+    padded = b"".join(text.ljust(width, b"\0") for text in texts)
+    by_column = np.frombuffer(padded, np.uint8).reshape(len(texts), width).T.copy()
+    lengths = np.array([len(text) for text in texts])
+    return [by_column[i, : np.count_nonzero(lengths > i)] for i in range(width)]
+
+
 @functools.cache
 def token_table():
     """The TokenTable of the shipped vocabulary."""
@@ -221,16 +230,12 @@ def token_table():
             by_opener[token.openers[0]].append(token.id)
         if not token.openers:
             by_text.setdefault((token.text, token.closers[:1] == END), []).append(token.id)
-    text_columns = []
-    for i in range(len(texts[0])):
-        column = bytes(text[i] for text in texts if len(text) > i)
-        text_columns.append(np.frombuffer(column, np.uint8))
     table = TokenTable(
         parts,
         openers=Trie(),
         texts=texts,
         text_number={text: i for i, text in enumerate(texts)},
-        text_columns=text_columns,
+        text_columns=columns_of(texts),
         by_opener=by_opener,
         by_text=by_text,
         by_constant=by_constant,
