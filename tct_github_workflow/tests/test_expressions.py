@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tct_github_workflow.automaton import FAR
+from tct_github_workflow.codec import encode
 from tct_github_workflow.cron import cron_lines
 from tct_github_workflow.expressions import MAX_DEPTH, ExpressionText
+from tct_github_workflow.matcher import Matcher
 from tct_github_workflow.rules import expression_text, github_rules
 from tct_github_workflow.text_costs import text_costs
 from tct_github_workflow.token_table import token_table
@@ -166,6 +168,19 @@ def test_a_beginning_is_refused_if_and_only_if_nothing_completes_it(kind, start,
             assert text not in completed
         elif text not in completed:  # longer ones complete it, or other characters
             assert automaton.bytes_to_end[state] > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "is_accepted"),
+    [("${{ matrix.tool }}", True), ("a${{ 1 }}", True), ("${{ nope }}", False), ("${{", False)],
+)
+def test_keys_may_hold_expressions_where_the_place_has_some(key, is_accepted):
+    """One of 18,660 real workflows has such a key, in `with`."""
+    step = {"uses": "a/b@v1", "with": {key: "x"}}
+    job = {"runs-on": "x", "steps": [step]}
+    ids = encode(json.dumps({"on": "push", "jobs": {"a": job}}))
+    matcher = Matcher(rules="github")
+    assert all(matcher.accept_token(token) for token in ids) == is_accepted
 
 
 def test_contexts_beyond_those_of_github_are_possible():
