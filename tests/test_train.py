@@ -1,6 +1,7 @@
 """Tests of the training loop, with the faults it must survive. On a CPU, in two minutes."""
 
 import os
+import pty
 import random
 import shlex
 import shutil
@@ -207,7 +208,7 @@ def test_settings_and_data_that_cannot_work_are_refused_before_anything_is_built
     cut = write_data(tmp_path / "cut")
     (cut / "train.bin").write_bytes((cut / "train.bin").read_bytes()[:-2])
     for flags, env, says in (
-        (["--data_dir=gone"], {}, "Run prepare.py --data_dir=gone"),
+        (["--data_dir=gone"], {}, "prepare.py --data_dir=gone"),
         ([f"--data_dir={foreign}"], {}, "another tokenizer"),
         ([f"--data_dir={cut}"], {}, "train.bin"),
         (["--n_embd=30", "--n_head=4"], {}, "n_embd 30"),
@@ -261,6 +262,23 @@ def test_a_screen_that_cannot_be_written_to_is_given_up(dataset, trainer, tmp_pa
     assert trainer.run(*options, output="/dev/full")[0] == 0
     assert checkpoint(tmp_path / "out")["iter_num"] == 20
     assert "done in" in (tmp_path / "out/training.log").read_text()
+
+
+def test_a_terminal_that_is_gone_costs_nothing(dataset, trainer, tmp_path):
+    """As when a connection breaks: the terminal answers EIO, and SIGHUP comes."""
+    out = tmp_path / "out"
+    terminal, screen = pty.openpty()
+    options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=100000"]
+    pid = trainer.start(*options, "--eval_interval=100000", output=os.ttyname(screen), wait=True)
+    wait_for(lambda: (out / "log.jsonl").exists() and len(numbers(out)) > 2)
+    os.close(screen)
+    os.close(terminal)
+    done = len(numbers(out))
+    wait_for(lambda: len(numbers(out)) > done + 2)
+    os.kill(pid, signal.SIGHUP)
+    assert trainer.end()[0] == 128 + signal.SIGTERM
+    assert checkpoint(out)["iter_num"] > done
+    assert "stopped by SIGHUP" in (out / "training.log").read_text()
 
 
 def test_logs_and_pictures_that_cannot_be_written_are_given_up(dataset, trainer, tmp_path):

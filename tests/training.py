@@ -68,6 +68,7 @@ for line in sys.stdin:
     if pid == 0:
         for stream in 1, 2:
             os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        sys.stdout, sys.stderr = open(1, 'w', closefd=False), open(2, 'w', closefd=False)
         os.environ.update(env)
         sys.argv = argv
         if limit:
