@@ -5,8 +5,8 @@
     python prepare.py --inspect=data/pypi    # what a prepared folder holds, and whether it is sound
 
 All on CPU, on every core. Each workflow is read, turned into JSON, checked against the schema and
-encoded; exact duplicates are dropped. The split is by project or, where the source names none, by
-groups of near duplicates.
+the rules of GitHub's own parser, and encoded; exact duplicates are dropped. The split is by project
+or, where the source names none, by groups of near duplicates.
 
 Reads  input, which is never changed, or the files of data/pypi_manifest.tsv, which are downloaded
        once, to data/cache.
@@ -116,6 +116,7 @@ def encoded(workflow):
         raise tct.EncodeError("empty")
     text, minified = json_of(workflow.data)
     tokens = np.array(tct.encode(text), np.uint16)
+    refuse_as_github_does(text)
     return Document(
         workflow.project,
         workflow.name,
@@ -124,6 +125,17 @@ def encoded(workflow):
         digest(minified),
         masked_digest(minified),
     )
+
+
+def refuse_as_github_does(text):
+    """Raises EncodeError for a workflow that the schema takes and GitHub would not.
+
+    A name that does not exist is no reason: GitHub runs the workflow all the same.
+    """
+    for problem in tct.check(text):
+        if problem.rule != "reference":
+            kind = f"GitHub refuses it: {problem.rule}"
+            raise tct.EncodeError(f"{problem.message} ({kind})", problem.path, kind)
 
 
 def json_of(data):

@@ -72,6 +72,28 @@ def test_a_hostile_text_is_skipped_with_its_reason(case):
     assert reason in skipped.detail and skipped.reason
 
 
+REFUSED = {  # rule: (what, by what) of a workflow that the schema takes
+    "needs": ("    runs-on:", "    needs: build\n    runs-on:"),
+    "expression": ("run: echo", "run: ${{ github. }}"),
+    "context": ("run: echo", "if: secrets.TOKEN\n        run: echo"),
+    "value": ("[push]", "{repository_dispatch: {types: publish}}"),
+}
+
+
+@pytest.mark.parametrize("rule", REFUSED)
+def test_what_github_would_refuse_is_skipped_with_the_rule(rule):
+    text = workflow().replace(*REFUSED[rule])
+    tct.encode(tct.yaml_to_json(text))
+    skipped = prepare.convert(Workflow("p", "x.yml", text.encode()))
+    assert skipped.reason == f"GitHub refuses it: {rule}" and skipped.detail.startswith("$.")
+
+
+def test_a_name_that_does_not_exist_is_no_reason_to_skip():
+    text = workflow().replace("run: echo", "run: echo ${{ steps.gone.outputs.x }}")
+    assert tct.check(tct.yaml_to_json(text))
+    assert isinstance(prepare.convert(Workflow("p", "x.yml", text.encode())), prepare.Document)
+
+
 def test_a_file_that_could_not_be_read_is_skipped_with_its_problem():
     skipped = prepare.convert(Workflow("p", "x.yml", None, "unreadable: Input/output error"))
     assert skipped == ("p", "x.yml", "unreadable", "unreadable: Input/output error")
