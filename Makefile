@@ -26,4 +26,4 @@ speedrun: install  ## real workflows in, a trained tiny model and 50 valid workf
 	$(BIN)/python eval.py
 	@echo; echo "Workflows: out/samples/   results: out/results.md   loss curve: out/loss.png"
 
-.PHONY: help install test speedrun
+.PHONY: help install test lint format speedrun
