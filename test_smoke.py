@@ -1,6 +1,7 @@
-"""The whole pipeline on a dozen workflows, as a user runs it, in about a minute:  pytest -q test_smoke.py
+"""The whole pipeline on a dozen workflows, as a user runs it, in minutes: pytest -q test_smoke.py
 
-prepare -> train -> resume -> two processes -> sample -> eval, each a process of its own, and the examples of the README.
+prepare -> train -> resume -> two processes -> sample -> eval, each a process of its own, and the
+examples of the README.
 """
 
 import json
@@ -57,7 +58,7 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder of a dozen workflows, two of each kind, a JSON file among them, one that is no workflow and one that is no YAML."""
+    """A dozen workflows, two of a kind, one as JSON; a file that is no workflow, one no YAML."""
     folder = tmp_path_factory.mktemp("smoke")
     (folder / "in").mkdir()
     for i in range(12):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: whoever is killed while writing leaves the old one in place."""
+"""Files that are whole or not there: a writer that is killed leaves the old one in place."""
 
 import contextlib
 import os
@@ -6,9 +6,10 @@ import os
 
 @contextlib.contextmanager
 def write_whole(path, mode="w"):
-    """Opens a file that takes path's place when the block ends, flushed to the disk, and is removed if the block raises.
+    """Opens a file that takes path's place when the block ends well.
 
-    mode: "w" (text, in UTF-8) or "wb". Raises OSError where the disk does not take it; path is then as it was before.
+    It is flushed to the disk first; if the block raises, it is removed and path is as it was.
+    mode: "w" (text, in UTF-8) or "wb". Raises OSError where the disk does not take it.
     """
     part = f"{path}.tmp"
     try:

@@ -202,8 +202,33 @@ class Deriver:
 
     def mapping(self, name, context):
         mapping = self.github[name]["mapping"]
+        properties, patterns, required = self.named_keys(name, context)
+        others = False
+        text = None  # of keys with expressions
+        if "loose-key-type" in mapping:
+            others = self.reference(mapping["loose-value-type"], context)
+            if context and name not in PLAIN_KEYS:
+                text = self.expression(context, name, "has")["expr"]
+                if properties:  # GitHub does not know which of the keys it will be
+                    patterns[OPENING] = self.reference("any", context)
+            else:
+                patterns[OPENING] = False
+            leaves = self.strings(mapping["loose-key-type"])
+            if all(leaf.get("require-non-empty") for leaf in leaves):
+                patterns["^$"] = False
+        return without_empty(
+            type="object",
+            properties=properties,
+            patternProperties=patterns,
+            additionalProperties=others,
+            exprKeys=text,
+            required=required,
+        )
+
+    def named_keys(self, name, context):
+        """(properties, patternProperties, required) for the keys that a mapping lists by name."""
         properties, patterns, required = {}, {}, []
-        for key, value in mapping.get("properties", {}).items():
+        for key, value in self.github[name]["mapping"].get("properties", {}).items():
             if key in LATER_KEYS:
                 continue
             value = {"type": value} if isinstance(value, str) else value
@@ -219,28 +244,7 @@ class Deriver:
             required.append("image")
         if name == "runs-on-mapping":
             properties["group"] = self.runner_group(context)
-        others = False
-        text = None  # of keys with expressions
-        if "loose-key-type" in mapping:
-            others = self.reference(mapping["loose-value-type"], context)
-            if context and name not in PLAIN_KEYS:
-                text = self.expression(context, name, "has")["expr"]
-                if properties:  # GitHub does not know which of the keys it will be
-                    patterns[OPENING] = self.reference("any", context)
-            else:
-                patterns[OPENING] = False
-            if all(
-                leaf.get("require-non-empty") for leaf in self.strings(mapping["loose-key-type"])
-            ):
-                patterns["^$"] = False
-        return without_empty(
-            type="object",
-            properties=properties,
-            patternProperties=patterns,
-            additionalProperties=others,
-            exprKeys=text,
-            required=required,
-        )
+        return properties, patterns, required
 
     # --- what GitHub's second pass asks besides ---------------------------------------------------
     def build_jobs(self, name, context):

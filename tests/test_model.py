@@ -97,7 +97,7 @@ def test_what_is_not_scored_has_no_gradient():
 # rows of 50 and of 300 tokens: a CPU goes another way with long ones
 @pytest.mark.parametrize("n", (1, 6))
 def test_attention_stops_at_the_border_of_a_window(n):
-    """Two rows of windows, with gradients; the first's last and the second's first share a number."""
+    """Two rows of windows, with gradients; a number may stand in both."""
     gpt = model(block_size=320)
     idx = torch.randint(0, 8192, (2, 50 * n))
     windows = torch.tensor([[0] * 20 * n + [1] * 30 * n, [1] * 7 * n + [2] * 43 * n])
@@ -112,7 +112,7 @@ def test_attention_stops_at_the_border_of_a_window(n):
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
 def test_three_ways_to_stay_within_windows_attend_alike():
-    """A mask, what a CPU does with long rows, what a GPU does (forward only: all that a CPU has)."""
+    """A mask, what a CPU does with long rows, what a GPU does (forward only on a CPU)."""
     gpt = model().requires_grad_(False)
     idx = torch.randint(0, 8192, (2, 50))
     for p in gpt.parameters():
