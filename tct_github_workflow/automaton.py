@@ -341,7 +341,8 @@ class _Nfa:
         charsets = {chars for edges in self.edges for chars, _ in edges}
         classes = {}
         for c in range(SIZE):
-            classes.setdefault(tuple(c in chars for chars in charsets), []).append(c)
+            memberships = tuple(c in chars for chars in charsets)
+            classes.setdefault(memberships, []).append(c)
         return list(classes.values())
 
 

@@ -112,7 +112,8 @@ def all_readings(text):
         found = read_inside(text[:-1]) + read_after(text[:-1])
     without_escape = INCOMPLETE_ESCAPE.sub(r"\1", text)
     if not found and without_escape != text:  # a character has begun: the string must continue
-        found = [inside + c for inside in read_inside(without_escape) for c in TEXT_STARTS]
+        for inside in read_inside(without_escape):
+            found += [inside + c for c in TEXT_STARTS]
     if found:
         return found
     # it cannot be read: say why, as of the text with its brackets closed

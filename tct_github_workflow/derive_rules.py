@@ -161,7 +161,10 @@ class Deriver:
         """[(kind, its definition)] of all scalars that a definition allows."""
         definition = self.github[name]
         if "one-of" in definition:
-            return [leaf for other in definition["one-of"] for leaf in self.leaves(other)]
+            leaves = []
+            for other in definition["one-of"]:
+                leaves += self.leaves(other)
+            return leaves
         if "allowed-values" in definition:
             return [("string", {"constant": word}) for word in definition["allowed-values"]]
         return [(self.kind(name), definition[self.kind(name)])]

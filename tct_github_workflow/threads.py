@@ -170,7 +170,10 @@ def steps(threads, symbols):
 def step(thread, symbol):
     """The threads after one symbol."""
     if symbol == END:
-        return [after for start in text_starts(thread) for after in end_text(start)]
+        after = []
+        for start in text_starts(thread):
+            after += end_text(start)
+        return after
     if thread.mode == VALUE:
         return start_value(thread.frame, thread.names, thread.value, symbol)
     if thread.mode == BETWEEN:

@@ -138,10 +138,14 @@ class TokenTable:
             return tries[0]
         if tries not in self.merged:
             whole = self.merged[tries] = Trie()
-            groups = [trie.leaf for trie in tries if trie.leaf]
-            if groups:
-                whole.leaf = self.group([token for group in groups for token in group.tokens])
-            for symbol in dict.fromkeys(symbol for trie in tries for symbol in trie.next):
+            tokens = []
+            symbols = {}  # in order
+            for trie in tries:
+                tokens += trie.leaf.tokens if trie.leaf else []
+                symbols.update(dict.fromkeys(trie.next))
+            if tokens:
+                whole.leaf = self.group(tokens)
+            for symbol in symbols:
                 inner = tuple(trie.next[symbol] for trie in tries if symbol in trie.next)
                 whole.next[symbol] = self.merged_trie(inner)
         return self.merged[tries]

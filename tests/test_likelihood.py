@@ -92,7 +92,7 @@ def test_structure_and_string_content_are_told_apart():
     assert len(ids["both"]) == 1
     for i in ids["structure only"]:
         assert set(vocab.vocab().bytes[i].decode()) <= set(alphabet.SYMBOLS)
-    document = [i for part in ids.values() for i in part]
+    document = sum(ids.values(), [])
     found = measure_likelihood(make_model(), [document], [1])["by_content"]
     assert {kind: group["tokens"] for kind, group in found.items()} == {
         kind: len(part) for kind, part in ids.items()

@@ -207,12 +207,16 @@ def test_a_dataset_holds_every_workflow_once_and_no_project_twice(tmp_path):
     done = prepared(f"--input={tmp_path}/in.jsonl", f"--data_dir={folder}", "--num_workers=2")
     assert "300 workflows" in done.stdout and "1 exact" in done.stdout
     assert (tmp_path / "in.jsonl").read_bytes() == before
-    files = {f"{split}.{suffix}" for split in ("train", "val") for suffix in ("bin", "idx", "proj")}
-    assert set(os.listdir(folder)) == files | {"meta.json", "skipped.jsonl"}
+    files = {"meta.json", "skipped.jsonl"}
+    for split in ("train", "val"):
+        files |= {f"{split}.bin", f"{split}.idx", f"{split}.proj"}
+    assert set(os.listdir(folder)) == files
     texts = {tct.decode(tct.encode(tct.yaml_to_json(workflow(i))))[0]: i for i in range(300)}
     found = {split: documents(folder, split) for split in ("train", "val")}
     assert sorted(found["train"] + found["val"]) == sorted(texts)
-    projects = {split: {texts[text] % 40 for text in found[split]} for split in found}
+    projects = {}
+    for split, split_texts in found.items():
+        projects[split] = {texts[text] % 40 for text in split_texts}
     assert not projects["train"] & projects["val"]
     assert projects["train"] and projects["val"]
     meta = json.loads((folder / "meta.json").read_text())

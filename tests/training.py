@@ -127,12 +127,11 @@ def checkpoint(folder, name="ckpt.pt"):
 
 def numbers(folder):
     """What log.jsonl says, without what depends on the clock."""
+    records = []
     with open(folder / "log.jsonl") as f:
-        return [
-            {
-                k: v
-                for k, v in json.loads(line).items()
-                if k not in ("ms", "tokens_per_s", "mfu", "seconds")
-            }
-            for line in f
-        ]
+        for line in f:
+            record = json.loads(line)
+            for key in ("ms", "tokens_per_s", "mfu", "seconds"):
+                record.pop(key, None)
+            records.append(record)
+    return records

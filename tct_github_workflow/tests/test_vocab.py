@@ -85,13 +85,14 @@ def made_up(path, n, n_lines):
     """n workflows with n_lines lines of made-up words, so that there are merges to learn; then a
     duplicate and an invalid one."""
     rng = random.Random(0)
-    words = [
-        "".join(rng.choice("abcdefghijklmnopqrstuvwxyzéü") for _ in range(rng.randrange(4, 11)))
-        for _ in range(4000)
-    ]
+    words = []
+    for _ in range(4000):
+        n_letters = rng.randrange(4, 11)
+        words.append("".join(rng.choices("abcdefghijklmnopqrstuvwxyzéü", k=n_letters)))
     rows = []
     for i in range(n):
-        run = "".join(" ".join(rng.choice(words) for _ in range(6)) + "\n" for _ in range(n_lines))
+        lines = [" ".join(rng.choices(words, k=6)) + "\n" for _ in range(n_lines)]
+        run = "".join(lines)
         text = json.dumps(
             {
                 "name": f"W{i}",
