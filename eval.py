@@ -1,58 +1,54 @@
-"""Judge a run: has the model learnt the language of workflows, are its workflows valid, would anyone use them?
+"""Judge a run: has the model learned the language of workflows, are its workflows valid, are they
+of use to anyone?
 
-    python eval.py                                        the run in out/: a minute or two on 2 CPU cores for config/tiny.py
+    python eval.py                                 the run in out/: a minute or two on 2 CPU cores
+                                                   for config/tiny.py
     python eval.py --out_dir=experiments/a --num_samples=1000
-    python eval.py --samples=folder_or_jsonl              workflows from anywhere (YAML, JSON, samples.jsonl), by the same measures
-    python eval.py --compare=experiments/a,experiments/b  finished evaluations side by side
+    python eval.py --samples=folder_or_jsonl       workflows from anywhere (YAML, JSON,
+                                                   samples.jsonl), by the same measures
+    python eval.py --compare=experiments/a,experiments/b      finished evaluations side by side
 
 Reads   out_dir/ckpt_best.pt (or ckpt.pt) and the data folder that the checkpoint names.
-Writes  out_dir/results.md, results.json, looks.png, and results_nearest.md: the sample that is most like a training workflow, and that
-        workflow, which is its author's and not for publishing. With --samples all are called judged...; with --compare compared.md is
-        written, beside the last run's folder. The last line on stdout is the results as JSON.
+Writes  out_dir/results.md, results.json, looks.png, and results_nearest.md: the sample that is most
+        like a training workflow, and that workflow, which is its author's and not for publishing.
+        With --samples all are called judged...; with --compare compared.md is written, beside the
+        last run's folder. The last line on stdout is the results as JSON.
 
-Every rate stands beside the same rate for real validation workflows, by the same code: that is the ceiling. Intervals: Wilson, 95%.
+Every rate stands beside the same rate for real validation workflows, by the same code: that is the
+ceiling. Intervals: Wilson, 95%. A section of results.md is a file of metrics/.
 """
 
-import collections
 import importlib.util
 import json
 import os
-import platform
 import shlex
-import sys
 import time
 
 import numpy as np
-import torch
 
 import tct_github_workflow as tct
-from config import configure, fail
-from data.judge import (
-    RUNGS,
-    action,
-    distance,
-    features,
-    judge,
-    ladder,
-    make_index,
-    originality,
-    shares,
-)
-from data.judge import (
-    lint as run_linters,
-)
-from data.report import code, picture, progress, rate, table, write
-from data.sources import read_input
-from data.windows import load as load_data
+from config import configure, fail, say_when_stopped
+from data import windows
+from data.files import write_whole
 from generate import generate
-from metrics.likelihood import measure_likelihood
+from metrics import completion
+from metrics.candidates import read_candidates
+from metrics.facts import collect_facts, command_line, facts_page
+from metrics.likelihood import likelihood_page, measure_likelihood
+from metrics.likeness import closest_page, likeness_page, measure_likeness
+from metrics.lint import get_versions, lint_page, measure_lint
+from metrics.looks import draw_looks, get_features, looks_page, measure_looks
+from metrics.report import progress, table
+from metrics.summary import HEADLINE_HEAD, compare_page, headline
+from metrics.validity import Candidate, judge_tokens, measure_validity, parse_tokens, validity_page
 from sample import load
-from tct_github_workflow import alphabet, json_text, linear, vocab
+from screen import guard_screens
+from tct_github_workflow.json_text import dump_json
 
 out_dir = "out"  # the run's folder
 data_dir = ""  # what prepare.py wrote; '': the folder that the run was trained on
-samples = ""  # judge these workflows instead of a model: all that prepare.py reads, or sample.py's samples.jsonl or folder
-compare = ""  # print the results of these run folders, comma-separated, side by side; nothing is evaluated
+samples = ""  # judge these instead of a model: all that prepare.py reads, sample.py's samples.jsonl
+compare = ""  # print the results of these run folders, comma-separated; nothing is evaluated
 num_samples = 200  # workflows to sample, once constrained and once not
 num_cuts = 500  # held-out workflows to complete, at most
 max_new_tokens = 1024  # tokens per sample, at most
@@ -63,584 +59,283 @@ seed = 1337  # of samples and cuts
 lint = False  # also run zizmor (pip install zizmor) and actionlint, where they are installed
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 
-_began = time.perf_counter()  # the underscore keeps it from being a setting
-
-# -----------------------------------------------------------------------------
-# what is measured with the model
+COMPLETIONS_AT_ONCE = 32
 
 
-def cut(workflows, n):
-    """Up to n tasks: (ids, texts, job, steps before, steps to come), cut at a seeded step of a seeded job, as long as it has steps."""
-    rng, tasks = np.random.default_rng(seed), []
-    ahead = lambda mapping, key: {k: mapping[k] for k in list(mapping)[: list(mapping).index(key)]}
-    for i in rng.permutation(len(workflows)).tolist():
-        jobs = workflows[i]["jobs"]
-        names = [name for name, job in jobs.items() if len(job.get("steps", [])) > 1]
-        if names and len(tasks) < n:
-            name = names[rng.integers(len(names))]
-            steps = jobs[name]["steps"]
-            at = int(rng.integers(1, len(steps)))
-            begun = {
-                **ahead(workflows[i], "jobs"),
-                "jobs": {
-                    **ahead(jobs, name),
-                    name: {**ahead(jobs[name], "steps"), "steps": steps[:at]},
-                },
-            }
-            # The ends of steps, job, jobs and document go. The next step's opening is given as text, not as a token of its own, which
-            # no training document has: encode() merges it with what follows.
-            tasks.append(
-                (
-                    vocab.encode_symbols(linear.linearise(linear.escape(begun))[:-4]),
-                    [alphabet.OBJECT.encode()],
-                    name,
-                    steps[:at],
-                    steps[at:],
-                )
-            )
-    return tasks
+class Evaluation:
+    """What was measured so far, and the pages that say it."""
+
+    def __init__(self, settings):
+        self.results = {"settings": settings}  # results.json
+        self.page = []  # results.md, paragraph by paragraph
+        self.closest_page = None  # results_nearest.md
+        self.features = None  # (of samples, of real workflows), for the picture
 
 
-def complete(model, tasks, train):
-    """Greedy next steps and rests of jobs, beside two baselines learnt from the training workflows: how many are right."""
-    opened, closed = (
-        np.array([sum(map(b.count, marks)) for b in vocab.vocab().bytes] + [0])
-        for marks in (
-            (alphabet.OBJECT.encode(), alphabet.ARRAY.encode()),
-            (alphabet.CLOSE.encode(),),
-        )
-    )
-    depth = [int((opened - closed)[ids].sum()) for ids, *_ in tasks]
-
-    def until(i, token):
-        depth[i] += int(opened[token] - closed[token])
-        return depth[i] < 3  # jobs, the job and its steps are open at 3
-
-    guesses = {
-        "model": {},
-        "most frequent": {},
-        "most frequent after the same step": {},
-    }  # each: number of the task -> (step, rest)
-    for i, tokens, finish, _ in generate(
-        model, [task[:2] for task in tasks], max_cut_tokens, 0.0, batch_size=32, until=until
-    ):
-        workflow = linear.parse(
-            b"".join(vocab.token_bytes(tokens)).decode(errors="ignore")
-        ).workflow
-        rest = workflow["jobs"][tasks[i][2]]["steps"][len(tasks[i][3]) :]
-        guesses["model"][i] = rest[0], rest if finish != "budget" else None
-        progress("completing", len(guesses["model"]), len(tasks))
-
-    say = lambda value: json.dumps(value, sort_keys=True)
-    steps_after, rests_after = (
-        collections.defaultdict(collections.Counter) for _ in range(2)
-    )  # previous step, or None: all
-    for job in (job for workflow in train for job in workflow["jobs"].values()):
-        steps = job.get("steps", [])
-        for j in range(1, len(steps)):
-            for before in (None, say(steps[j - 1])):
-                steps_after[before][say(steps[j])] += 1
-                rests_after[before][say(steps[j:])] += 1
-    best = lambda counter: json.loads(counter.most_common(1)[0][0]) if counter else None
-    step, rest = best(steps_after[None]), best(rests_after[None])
-    for i, task in enumerate(tasks):
-        before = say(task[3][-1]) if say(task[3][-1]) in steps_after else None
-        guesses["most frequent"][i] = step, rest
-        guesses["most frequent after the same step"][i] = (
-            best(steps_after[before]),
-            best(rests_after[before]),
-        )
-    result = {"cuts": len(tasks), "uses": sum("uses" in task[4][0] for task in tasks)}
-    for who, guessed in guesses.items():
-        pairs = [(*guessed[i], task[4]) for i, task in enumerate(tasks)]
-        result[who] = {
-            "exact": sum(step == true[0] for step, _, true in pairs),
-            "action": sum(
-                "uses" in true[0] and action(step or {}) == action(true[0])
-                for step, _, true in pairs
-            ),
-            "kind": sum(("uses" in (step or {})) == ("uses" in true[0]) for step, _, true in pairs),
-            "job": sum(rest == true for _, rest, true in pairs),
-        }
-    return result
+# --------------------------------------------------------------------------------------------------
+# load
 
 
-def headline(r):
-    """[(measure, its value, that of real workflows or of the better baseline)], of what was measured."""
-    rung = lambda name, i: rate(r[name]["rungs"][i], r[name]["n"])
-    rows = []
-    if "likelihood" in r:
-        rows += [
-            ("bits per byte of minified JSON", f"{r['likelihood']['bits_per_byte']:.3f}", ""),
-            ("loss, nats per token", f"{r['likelihood']['nats_per_token']:.3f}", ""),
-            ("perplexity per token", f"{r['likelihood']['perplexity']:.1f}", ""),
-        ]
-    rows += [
-        ("fit the schema", rung("samples", 2), rung("real", 2)),
-        ("and have sound references", rung("samples", 3), rung("real", 3)),
-    ]
-    if "unconstrained" in r:
-        rows += [
-            ("fit the schema, sampled unconstrained", rung("unconstrained", 2), rung("real", 2)),
-            (
-                "finished by themselves, constrained",
-                rate(r["samples"]["finish"].get("stop", 0), r["samples"]["n"]),
-                "",
-            ),
-        ]
-    if "copies" in r:
-        rows += [
-            (text, *(rate(x[k], x["n"]) for x in r["copies"].values()))
-            for k, text in (
-                ("exact", "of those that fit: copies of a training workflow"),
-                ("distinct", "of those that fit: distinct"),
-            )
-        ]
-        rows += [
-            (
-                "likeness to the nearest training workflow (1: the same), median",
-                *(f"{x['nearest']:.2f}" for x in r["copies"].values()),
-            ),
-            (
-                "distance from real actions (0: none, 1: nothing in common)",
-                *(f"{x:.2f}" for x in r["looks"]["actions"].values()),
-            ),
-        ]
-    if "completion" in r:
-        c = r["completion"]
-        rows += [
-            (
-                text,
-                *(rate(c[who][k], c[of]) for who in ("model", "most frequent after the same step")),
-            )
-            for k, of, text in (
-                ("exact", "cuts", "next step exactly right"),
-                ("action", "uses", "next step, the right action"),
-                ("job", "cuts", "rest of the job exactly right"),
-            )
-        ]
-    return rows
-
-
-# -----------------------------------------------------------------------------
-# the script
-
-if __name__ == "__main__":
-    config = configure(globals())
-    sys.excepthook = lambda kind, e, trace: (
-        print("\neval.py: stopped; nothing was written", file=sys.stderr)
-        if kind is KeyboardInterrupt
-        else sys.__excepthook__(kind, e, trace)
-    )
-    if compare:
-        runs = {}
-        for folder in compare.split(","):
-            try:
-                with open(os.path.join(folder, "results.json"), encoding="utf-8") as f:
-                    runs[folder] = json.load(f)
-                headline(runs[folder])
-            except (OSError, ValueError, LookupError, TypeError) as e:
-                fail(
-                    f"{folder}/results.json: {type(e).__name__}: {e}. Run python eval.py --out_dir={folder} first."
-                )
-        columns = [{name: value for name, value, _ in headline(r)} for r in runs.values()]
-        facts = {
-            k: [str(r["facts"].get(k))[:20] for r in runs.values()]
-            for k in ("step", "val_sha256", "tokenizer_hash", "temperature", "seed")
-        }
-        page = table(
-            ["", *runs],
-            *(
-                [name, *(c.get(name, "-") for c in columns)]
-                for name in dict.fromkeys(n for c in columns for n in c)
-            ),
-            *([k, *values] for k, values in facts.items()),
-        )
-        if len(set(facts["val_sha256"])) > 1:
-            page += "\nNot the same validation workflows: bits per byte, completions and distances do not compare.\n"
-        path = os.path.join(os.path.dirname(os.path.normpath(folder)), "compared.md")
-        write(path, "# Runs side by side\n\n" + page)
-        print(f"{page}\nwritten to {path}\n{json.dumps(runs)}")
-        raise SystemExit(0)
-    if (
-        min(num_samples, batch_size) < 1
-        or min(max_new_tokens, max_cut_tokens) < 32
-        or min(num_cuts, temperature, seed) < 0
-    ):
-        fail(
-            "num_samples and batch_size must be at least 1, max_new_tokens and max_cut_tokens 32, num_cuts, temperature and seed 0."
-        )
+def check_settings():
+    if min(num_samples, batch_size) < 1 or min(max_new_tokens, max_cut_tokens) < 32:
+        fail("num_samples and batch_size must be at least 1, max_new_tokens and max_cut_tokens 32.")
+    if min(num_cuts, temperature, seed) < 0 or temperature == float("inf"):
+        fail("num_cuts, temperature and seed must be at least 0, and temperature finite.")
     if importlib.util.find_spec("matplotlib") is None:
         fail("the pictures need matplotlib: pip install matplotlib")
 
-    # what to judge: a model and its samples, or workflows from anywhere
-    results, model, checkpoint, stem = (
-        {"settings": config},
-        None,
-        {},
-        os.path.join(out_dir, "judged" if samples else "results"),
-    )
-    if not samples:
-        model, checkpoint = load(out_dir, device)
-        device = model.wte.weight.device
-    data_dir = data_dir or checkpoint.get("data_dir") or "data/pypi"
+
+def load_data(data_dir):
+    """({split: [ids of each document]}, [meta.json of each folder])"""
     try:
-        arrays, tables, metas = load_data(data_dir)
-        if next(iter(metas.values()))["tokenizer_hash"] != tct.tokenizer_hash():
-            fail(
-                f"{data_dir} was prepared with another version of the tokenizer. Run prepare.py --data_dir={data_dir} again."
-            )
+        data = windows.load(data_dir)
     except ValueError as e:
         fail(str(e))
-    train, val = (
-        [arrays[split][f][a : a + n] for f, a, n in tables[split]] for split in ("train", "val")
-    )  # token ids of each document
-    read = lambda ids: linear.parse(b"".join(vocab.token_bytes(ids.tolist())).decode()).workflow
+    metas = list(data.metas.values())
+    if metas[0]["tokenizer_hash"] != tct.tokenizer_hash():
+        again = shlex.join(["python", "prepare.py", f"--data_dir={data_dir}"])
+        fail(f"{data_dir} was prepared with another version of the tokenizer. Again: {again}")
+    return {split: data.documents(split) for split in data.tables}, metas
 
-    found = {}  # name: [(ids or None, how it finished, draws refused, judge()'s result)]
-    if samples:
-        own = os.path.join(samples, "samples.jsonl") if os.path.isdir(samples) else samples
-        try:
-            with open(
-                own if own.endswith(".jsonl") and os.path.exists(own) else os.devnull,
-                encoding="utf-8",
-            ) as f:
-                lines = f.readlines()
-            if lines and '"tokens"' in lines[0]:  # as sample.py writes it
-                rows = [json.loads(line) for line in lines]
-                found["samples"] = [
-                    (r["tokens"], r.get("finish", "given"), r.get("refused", 0), judge(r["tokens"]))
-                    for r in rows
-                ]
-            else:
-                found["samples"] = [
-                    (None, "given", 0, judge(data=workflow.problem or workflow.data))
-                    for workflow in read_input(samples)
-                ]
-        except (OSError, ValueError, LookupError, TypeError) as e:
-            fail(f"{samples}: {e}")
-        if not found["samples"]:
-            fail(f"{samples}: there is no workflow in it")
-    else:
-        results["likelihood"] = measure_likelihood(
-            model,
-            val,
-            [len(json_text.dump_json(read(d)).encode()) for d in val],
-            progress=lambda done, total: progress("likelihood, tokens", done, total),
-        )
-        for name in ("samples", "unconstrained"):
-            rows = {}  # by number, as the order in which they end depends on batch_size
-            for i, ids, finish, refused in generate(
-                model,
-                [((), ())] * num_samples,
-                max_new_tokens,
-                temperature,
-                seed=seed,
-                constrained=name == "samples",
-                batch_size=batch_size,
-            ):
-                rows[i] = ids, finish, refused, judge(ids)
-                progress(name, len(rows), num_samples)
-            found[name] = [rows[i] for i in sorted(rows)]
-    found["real"] = [(d.tolist(), "real", 0, judge(d.tolist())) for d in val]
 
-    page = []
-    if model:
-        r = results["likelihood"]
-        page += [
-            "## Likelihood\n",
-            f"All {r['documents']:,} validation workflows, {r['bytes']:,} bytes of minified JSON; each token is predicted "
-            "once, from half a block to a block of context before it. Only bits per byte compare across tokenizers.\n",
-            table(
-                [
-                    "tokens in the workflow",
-                    "workflows",
-                    "tokens",
-                    "nats/token",
-                    "perplexity",
-                    "bits/byte",
-                ],
-                *(
-                    [
-                        k,
-                        f"{x['documents']:,}",
-                        f"{x['tokens']:,}",
-                        f"{x['nats_per_token']:.3f}",
-                        f"{x['perplexity']:.1f}",
-                        f"{x['bits_per_byte']:.3f}",
-                    ]
-                    for k, x in [*r["by_length"].items(), ("all", r)]
-                ),
-            ),
-            table(
-                ["tokens that hold", "tokens", "nats/token", "share of all nats"],
-                *(
-                    [
-                        k,
-                        f"{x['tokens']:,}",
-                        f"{x['nats_per_token']:.3f}",
-                        f"{x['share_of_nats']:.1%}",
-                    ]
-                    for k, x in r["by_content"].items()
-                ),
-            ),
-        ]
-        if os.path.exists(os.path.join(out_dir, "loss.png")):
-            page.append("![loss](loss.png)\n")
+def load_candidates(path):
+    try:
+        candidates = read_candidates(path)
+    except (OSError, ValueError) as e:
+        fail(f"{path}: {e}")
+    if not candidates:
+        fail(f"{path}: there is no workflow in it")
+    return candidates
 
-    # validity
-    for name, rows in found.items():
-        rungs, reasons = ladder([row[3] for row in rows])
-        results[name] = {
-            "n": len(rows),
-            "rungs": rungs,
-            "finish": dict(collections.Counter(row[1] for row in rows)),
-            "reasons": reasons,
-            "stop_and_fit": sum(row[1] == "stop" and row[3][0] > 2 for row in rows),
-            "refused": sum(row[2] for row in rows) / max(1, sum(len(row[0] or ()) for row in rows)),
-        }
-    unknown_end = [name for name in found if results[name]["finish"].keys() & {"real", "given"}]
-    page += [
-        "## Validity\n",
-        "Each rung counts what climbed those before it too. The validation set holds what prepare.py found valid, of "
-        + ", ".join(
-            f"{n / max(1, n + sum(m['skipped'].values()) - m['skipped'].get('exact duplicate', 0)):.1%}"
-            for m in metas.values()
-            for n in [m["train"]["documents"] + m["val"]["documents"]]
-        )
-        + " of the files that it read."
-        + f" Sampled at temperature {temperature}, {max_new_tokens} tokens at most." * bool(model)
-        + "\n",
-        table(
-            ["", *(f"{name} ({results[name]['n']:,})" for name in found)],
-            *(
-                [rung, *(rate(results[name]["rungs"][i], results[name]["n"]) for name in found)]
-                for i, rung in enumerate(RUNGS)
-            ),
-            *(
-                [
-                    text,
-                    *(
-                        "-" if name in unknown_end else results[name]["finish"].get(k, 0)
-                        for name in found
-                    ),
-                ]
-                for k, text in (
-                    ("stop", "finished by itself"),
-                    ("budget", "closed at the budget"),
-                    ("cut", "cut off at the budget"),
-                )
-            ),
-            [
-                "finished by itself and fits",
-                *("-" if name in unknown_end else results[name]["stop_and_fit"] for name in found),
-            ],
-            *(
-                [
-                    [
-                        "draws that the matcher refused",
-                        f"{results['samples']['refused']:.2%}",
-                        "-",
-                        "-",
-                    ]
-                ]
-                if model
-                else []
-            ),
-        ),
-    ]
-    for name in found:
-        if reasons := list(results[name]["reasons"].items()):
-            page.append(
-                table(
-                    [f"why not: {name}", "count", "example"],
-                    *([code(k, 100), n, code(e, 140)] for k, (n, e) in reasons[:12]),
-                    *(
-                        [
-                            [
-                                f"{len(reasons) - 12} other reasons",
-                                sum(n for _, (n, _) in reasons[12:]),
-                                "",
-                            ]
-                        ]
-                        if len(reasons) > 12
-                        else []
-                    ),
-                )
-            )
 
-    ours, real = (
-        [row[3][2] for row in found[name] if row[3][2]] for name in ("samples", "real")
-    )  # what fits the schema
-    rng = np.random.default_rng(seed)
-    some = lambda items: [
-        items[i] for i in rng.permutation(len(items))[: len(ours)]
-    ]  # as many as ours
-    most_alike = None
-    if ours:
-        index, few = make_index(train), min(len(ours), len(real))
-        a, most_alike = originality(ours, train, index, few, progress)
-        b, _ = originality(real, train, index, few, progress)
-        results["copies"] = {"samples": a, "real": b}
-        page += [
-            "## Not copied, not collapsed\n",
-            "Of what fits the schema. Likeness: Jaccard similarity of the sets of runs of 3 tokens. The "
-            "real workflows are of other projects than the training set.\n",
-            table(
-                ["", "samples", "real"],
-                *(
-                    [text, *(rate(x[k], x["n"]) for x in (a, b))]
-                    for k, text in (
-                        ("exact", "copies of a training workflow"),
-                        ("over_0.8", "likeness to one over 0.8"),
-                        ("distinct", "distinct"),
-                    )
-                ),
-                *(
-                    [text, *("-" if x[k] is None else f"{x[k]:.2f}" for x in (a, b))]
-                    for k, text in (
-                        ("nearest", "likeness to the nearest training workflow, median"),
-                        ("self", f"likeness to the nearest of {few} of their own, median"),
-                    )
-                ),
-                *(
-                    [
-                        f"{k}: 10%, median, 90%; mean",
-                        *("{:.0f}, {:.0f}, {:.0f}; {:.1f}".format(*x["sizes"][k]) for x in (a, b)),
-                    ]
-                    for k in a["sizes"]
-                ),
-            ),
-        ]
-        if most_alike:
-            page.append(
-                f"The most alike pair that is no copy (likeness {most_alike[0]:.2f}) is shown in {os.path.basename(stem)}_nearest.md, "
-                "apart: the training workflow is its author's, not for publishing.\n"
-            )
+def read_workflow(ids):
+    return parse_tokens(ids.tolist()).workflow
 
-        ours_found, real_found, train_found = (
-            [features(w) for w in workflows] for workflows in (ours, real, map(read, some(train)))
-        )
-        results["looks"] = {
-            feature: {
-                name: distance(shares(found_in, feature), shares(real_found, feature))
-                for name, found_in in (("samples", ours_found), ("train", train_found))
-            }
-            for feature in real_found[0]
-        }
-        looks = "judged.png" if samples else "looks.png"
-        page += [
-            "## Looks like the real thing\n",
-            "Total variation distance from the validation set: 0 is the same, 1 has nothing in common. Beside "
-            "it that of as many training workflows: the floor. Keys count together with the key of the object that they are in; keys per "
-            "object are how many an object has.\n",
-            table(
-                ["distance of", "samples", "training workflows"],
-                *([k, *(f"{d:.2f}" for d in x.values())] for k, x in results["looks"].items()),
-            ),
-            f"![samples beside real workflows]({looks})\n",
-        ]
 
-    if model and (tasks := cut(real, num_cuts)):
-        c = results["completion"] = complete(model, tasks, map(read, train))
-        page += [
-            "## Useful: the next step\n",
-            f"{c['cuts']} validation workflows, each cut at a random step of a random job. The model writes on, "
-            f"greedily, constrained, at most {max_cut_tokens} tokens. In {c['uses']} the next step is an action. (GH-WCOM, arXiv 2308.16774, "
-            "reports up to 34.23% exact predictions, on other data, with paths, URLs and versions abstracted away: not the same task.)\n",
-            table(
-                ["", *list(c)[2:]],
-                *(
-                    [text, *(rate(c[w][k], c[of]) for w in list(c)[2:])]
-                    for k, of, text in (
-                        ("exact", "cuts", "next step exactly"),
-                        ("action", "uses", "same action, version aside"),
-                        ("kind", "cuts", "same kind (action or script)"),
-                        ("job", "cuts", "rest of the job exactly"),
-                    )
-                ),
-            ),
-        ]
-    tools = []
-    if lint and ours:
-        groups = {"samples": ours, "real": some(real)}
-        results["lint"] = {
-            name: {
-                "n": len(workflows),
-                **run_linters(
-                    [tct.json_to_yaml(json_text.dump_json(w)) for w in workflows], progress
-                ),
-            }
-            for name, workflows in groups.items()
-        }
-        tools = [tool for tool in results["lint"]["real"] if tool != "n"]
-        page += [
-            "## Linted\n",
-            table(
-                ["workflows", *groups],
-                *(
-                    [
-                        f"{tool}: {text}",
-                        *(rate(x[tool][k], x["n"]) for x in results["lint"].values()),
-                    ]
-                    for tool in tools
-                    for k, text in (("findings", "has findings"), ("failed", "cannot read it"))
-                ),
-            )
-            if tools
-            else "Found neither zizmor nor actionlint.\n",
-        ]
-    results["facts"] = {
-        "command": shlex.join(["python", "eval.py", *sys.argv[1:]]),
+# --------------------------------------------------------------------------------------------------
+# measure
+
+
+def draw_samples(model, name, constrained):
+    """[Candidate], by number: the order in which they end depends on batch_size."""
+    candidates = {}
+    drawn = generate(
+        model,
+        [((), ())] * num_samples,
+        max_new_tokens,
+        temperature,
+        seed=seed,
+        constrained=constrained,
+        batch_size=batch_size,
+    )
+    for number, tokens, finish, n_refused in progress(drawn, name, num_samples):
+        judged = judge_tokens(tokens)
+        candidates[number] = Candidate(judged, finish, len(tokens), n_refused)
+    return [candidates[number] for number in sorted(candidates)]
+
+
+def complete(model, tasks):
+    """The model's completion.Guess for each task, greedily."""
+    guesses = {}
+    drawn = generate(
+        model,
+        [(task.prompt, [task.next_text]) for task in tasks],
+        max_cut_tokens,
+        temperature=0.0,
+        batch_size=COMPLETIONS_AT_ONCE,
+        until=completion.EndOfSteps(tasks),
+    )
+    for number, tokens, finish, _ in progress(drawn, "completing", len(tasks)):
+        guesses[number] = completion.read_guess(tasks[number], tokens, finish)
+    return [guesses[number] for number in range(len(tasks))]
+
+
+def add_likelihood(evaluation, model, val):
+    n_bytes = [len(dump_json(read_workflow(d)).encode()) for d in val]
+    bar = progress(None, "likelihood, tokens")
+
+    def show(done, total):
+        bar.total = total
+        bar.update(done - bar.n)
+
+    evaluation.results["likelihood"] = measure_likelihood(model, val, n_bytes, progress=show)
+    bar.close()
+    evaluation.page += likelihood_page(evaluation.results["likelihood"])
+    if os.path.exists(os.path.join(out_dir, "loss.png")):
+        evaluation.page.append("![loss](loss.png)\n")
+
+
+def add_validity(evaluation, groups, metas, has_model):
+    """groups: {name: [Candidate]}"""
+    figures = {name: measure_validity(candidates) for name, candidates in groups.items()}
+    evaluation.results.update(figures)
+    how_sampled = ""
+    if has_model:
+        how_sampled = f" Sampled at temperature {temperature}, {max_new_tokens} tokens at most."
+    evaluation.page += validity_page(figures, metas, how_sampled)
+
+
+def add_likeness(evaluation, ours, real, train, stem):
+    copies, closest = measure_likeness(ours, real, train)
+    evaluation.results["copies"] = copies
+    apart = f"{os.path.basename(stem)}_nearest.md"
+    evaluation.page += likeness_page(copies, closest, apart)
+    if closest:
+        document = read_workflow(train[closest.document])
+        evaluation.closest_page = closest_page(ours[closest.sample], document)
+
+
+def add_looks(evaluation, ours, real, some_of_train, picture):
+    features = [get_features(w) for w in ours]
+    features_of_real = [get_features(w) for w in real]
+    features_of_train = [get_features(read_workflow(d)) for d in some_of_train]
+    looks = measure_looks(features, features_of_train, features_of_real)
+    evaluation.results["looks"] = looks
+    evaluation.page += looks_page(looks, os.path.basename(picture))
+    evaluation.features = (features, features_of_real)
+
+
+def add_completion(evaluation, model, real, train):
+    tasks = completion.cut_tasks(real, num_cuts, seed)
+    if tasks:
+        guesses = complete(model, tasks)
+        figures = completion.measure_completion(tasks, guesses, map(read_workflow, train))
+        evaluation.results["completion"] = figures
+        evaluation.page += completion.completion_page(figures, max_cut_tokens)
+
+
+def add_lint(evaluation, groups):
+    """groups: {name: [workflow]}"""
+    figures = {}
+    for name, workflows in groups.items():
+        texts = [tct.json_to_yaml(dump_json(w)) for w in workflows]
+        figures[name] = {"n": len(texts), **measure_lint(texts)}
+    evaluation.results["lint"] = figures
+    evaluation.page += lint_page(figures)
+
+
+def add_facts(evaluation, checkpoint, data_dir, metas, model, began):
+    linters = {}
+    if "lint" in evaluation.results:
+        linters = get_versions(evaluation.results["lint"])
+    facts = {
+        "command": command_line(),
         "step": checkpoint.get("iter_num"),
-        "data": data_dir,
-        **{
-            f"{split}_sha256": [m[split]["sha256"] for m in metas.values()]
-            for split in ("train", "val")
-        },
-        "tokenizer_hash": tct.tokenizer_hash(),
-        "schema_hash": tct.schema_hash(),
-        "seed": seed,
-        "temperature": temperature,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        **{tool: results["lint"]["real"][tool]["version"] for tool in tools},
-        "device": str(device) if model else None,
-        "seconds": round(time.perf_counter() - _began),
+        **collect_facts(evaluation.results["settings"], data_dir, metas),
+        **linters,
+        "device": str(model.wte.weight.device) if model else None,
+        "seconds": round(time.perf_counter() - began),
     }
-    page += [
-        "## To repeat it\n",
-        table(
-            ["fact", "value"],
-            *(
-                (k, ", ".join(v) if isinstance(v, list) else v)
-                for k, v in results["facts"].items()
-                if v is not None
-            ),
-        ),
-    ]
-    summary = table(
-        ["measure", "value", "real workflows, or the better baseline"], *headline(results)
-    )
-    os.makedirs(out_dir, exist_ok=True)
+    evaluation.results["facts"] = facts
+    evaluation.page += facts_page(facts)
+
+
+# --------------------------------------------------------------------------------------------------
+# write
+
+
+def write_evaluation(evaluation, stem, title, picture):
+    """Writes it and prints its headline; what cannot be written is printed all the same."""
+    results = evaluation.results
+    summary = table(HEADLINE_HEAD, *headline(results))
+    problem = None
+    try:
+        with write_whole(f"{stem}.json") as f:
+            json.dump(results, f, indent=1)
+        with write_whole(f"{stem}.md") as f:
+            f.write("\n".join([f"# {title}\n", summary, *evaluation.page]))
+        if evaluation.closest_page:
+            with write_whole(f"{stem}_nearest.md") as f:
+                f.write(evaluation.closest_page)
+        if evaluation.features:
+            with write_whole(picture, "wb") as f:
+                draw_looks(f, *evaluation.features)
+    except OSError as e:
+        problem = f"{out_dir} cannot be written: {e.strerror}. The results are printed above."
+    print(f"{summary}\n{stem}.md has the details ({results['facts']['seconds']} s)")
+    print(json.dumps(results))
+    if problem:
+        fail(problem)
+
+
+def compare_runs(folders):
+    """Prints finished evaluations side by side, and writes it beside the last one's folder."""
+    runs = {}
+    for folder in folders:
+        path = os.path.join(folder, "results.json")
+        try:
+            with open(path, encoding="utf-8") as f:
+                runs[folder] = json.load(f)
+            headline(runs[folder])
+        except (OSError, ValueError, LookupError, TypeError) as e:
+            first = shlex.join(["python", "eval.py", f"--out_dir={folder}"])
+            fail(f"{path}: {type(e).__name__}: {e}. Run {first} first.")
+    page = compare_page(runs)
+    path = os.path.join(os.path.dirname(os.path.normpath(folders[-1])), "compared.md")
+    problem = None
+    try:
+        with write_whole(path) as f:
+            f.write("# Runs side by side\n\n" + page)
+    except OSError as e:
+        problem = f"{path} cannot be written: {e.strerror}. The comparison is printed, above."
+    written = "" if problem else f"written to {path}\n"
+    print(f"{page}\n{written}{json.dumps(runs)}")
+    if problem:
+        fail(problem)
+
+
+def main(settings):
+    if compare:
+        compare_runs(compare.split(","))
+        return
+    began = time.perf_counter()
+    check_settings()
+    evaluation = Evaluation(settings)
+    model = None
+    checkpoint = {}
+    stem = os.path.join(out_dir, "judged")
+    picture = f"{stem}.png"
+    if not samples:
+        model, checkpoint = load(out_dir, device)
+        stem = os.path.join(out_dir, "results")
+        picture = os.path.join(out_dir, "looks.png")
+    used_data = data_dir or checkpoint.get("data_dir") or "data/pypi"
+    documents, metas = load_data(used_data)
+    train = documents["train"]
+    val = documents["val"]
+    try:
+        os.makedirs(out_dir, exist_ok=True)  # before the work, not after it
+    except OSError as e:
+        fail(f"{out_dir} cannot be made: {e.strerror}. Set --out_dir to another folder.")
+
+    groups = {}
+    if model:
+        add_likelihood(evaluation, model, val)
+        groups["samples"] = draw_samples(model, "samples", constrained=True)
+        groups["unconstrained"] = draw_samples(model, "unconstrained", constrained=False)
+    else:
+        groups["samples"] = load_candidates(samples)
+    groups["real"] = [Candidate(judge_tokens(d.tolist()), "real", len(d)) for d in val]
+    add_validity(evaluation, groups, metas, has_model=bool(model))
+
+    # what fits the schema
+    ours = [c.judged.workflow for c in groups["samples"] if c.judged.workflow]
+    real = [c.judged.workflow for c in groups["real"] if c.judged.workflow]
+    rng = np.random.default_rng(seed)
     if ours:
-        picture(os.path.join(out_dir, looks), ours_found, real_found)
-    if most_alike:
-        write(
-            f"{stem}_nearest.md",
-            "\n".join(
-                [
-                    "# The sample most like a training workflow without being a copy, and that workflow\n",
-                    *(
-                        f"```yaml\n{tct.json_to_yaml(json_text.dump_json(w))}```\n"
-                        for w in (ours[most_alike[1]], read(train[most_alike[2]]))
-                    ),
-                ]
-            ),
-        )
-    write(f"{stem}.json", json.dumps(results, indent=1))
-    write(f"{stem}.md", "\n".join([f"# Results of {samples or out_dir}\n", summary, *page]))
-    print(
-        f"{summary}\n{stem}.md has the details ({results['facts']['seconds']} s)\n{json.dumps(results)}"
-    )
+        add_likeness(evaluation, ours, real, train, stem)
+        some_of_train = [train[i] for i in rng.permutation(len(train))[: len(ours)]]
+        add_looks(evaluation, ours, real, some_of_train, picture)
+    if model:
+        add_completion(evaluation, model, real, train)
+    if lint and ours:
+        some_real = [real[i] for i in rng.permutation(len(real))[: len(ours)]]
+        add_lint(evaluation, {"samples": ours, "real": some_real})
+    add_facts(evaluation, checkpoint, used_data, metas, model, began)
+    write_evaluation(evaluation, stem, f"Results of {samples or out_dir}", picture)
+
+
+if __name__ == "__main__":
+    guard_screens()
+    say_when_stopped("nothing was written")
+    main(configure(globals()))

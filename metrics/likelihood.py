@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from data.windows import document_windows, fill_window, next_start
+from metrics.report import table
 
 LENGTHS = [0, 64, 128, 256, 512, 1024, 2048, math.inf]  # borders of the groups by length, tokens
 
@@ -159,3 +160,38 @@ def kinds_of_token():
         "both": has_text & (n_symbols > 0),
         "string content only": has_text & (n_symbols == 0),
     }
+
+
+def likelihood_page(figures):
+    """The section of results.md: a list of paragraphs."""
+    by_length = []
+    for length, group in [*figures["by_length"].items(), ("all", figures)]:
+        by_length.append(
+            [
+                length,
+                f"{group['documents']:,}",
+                f"{group['tokens']:,}",
+                f"{group['nats_per_token']:.3f}",
+                f"{group['perplexity']:.1f}",
+                f"{group['bits_per_byte']:.3f}",
+            ]
+        )
+    by_content = []
+    for content, group in figures["by_content"].items():
+        by_content.append(
+            [
+                content,
+                f"{group['tokens']:,}",
+                f"{group['nats_per_token']:.3f}",
+                f"{group['share_of_nats']:.1%}",
+            ]
+        )
+    head = ["tokens in the workflow", "workflows", "tokens"]
+    return [
+        "## Likelihood\n",
+        f"All {figures['documents']:,} validation workflows, {figures['bytes']:,} bytes of "
+        "minified JSON; each token is predicted once, from half a block to a block of context "
+        "before it. Only bits per byte compare across tokenizers.\n",
+        table([*head, "nats/token", "perplexity", "bits/byte"], *by_length),
+        table(["tokens that hold", "tokens", "nats/token", "share of all nats"], *by_content),
+    ]

@@ -1,3 +1,4 @@
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -45,3 +46,17 @@ def script(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def linters(tmp_path, monkeypatch):
+    """Linters that only look for a word."""
+    for name, findings in (("actionlint", 1), ("zizmor", 13)):
+        (tmp_path / name).write_text(f"""#!/bin/sh
+            for file; do :; done
+            test "$1" = --version && echo {name} 0.1 && exit
+            grep -q bad "$file" && exit {findings}
+            grep -q odd "$file" && exit 3 || exit 0""")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

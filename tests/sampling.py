@@ -76,3 +76,39 @@ def write_run(folder):
     }
     torch.save(checkpoint, folder / "ckpt.pt")
     return folder
+
+
+def json_file(document):
+    return json.dumps(document).encode()
+
+
+SAME_STEP_ID_TWICE = [{"run": "x", "id": "s"}, {"run": "y", "id": "S"}]
+NAMES_A_STEP = [{"run": "x", "id": "s"}, {"run": "${{ steps.S.outputs.x && 'steps.none' }}"}]
+SOUND_REFERENCES = workflow(
+    1,
+    a=job(steps=NAMES_A_STEP),
+    B=job(needs="a", **{"if": "needs.A.outputs.x"}),
+    c=job(needs=["B"], env={"x": "${{ needs.B.result }}"}),
+)
+DEFECTS = {  # file name: (content, rungs climbed)
+    "a.json": (b'{"on": "push", "jobs": ', 1),
+    "b.yml": (b"on: [push\n", 1),
+    "c.yml": (b"on: \xff\xfe", 0),
+    "d.yml": (b"", 1),
+    "e.yml": (b"on: push\n", 2),
+    "f.json": (json_file({**workflow(), "on": "pushh"}), 2),
+    "g.json": (json_file({**workflow(), "jbos": {}}), 2),
+    "h.json": (json_file(workflow(0, a={"runs-on": "x", "steps": []})), 2),
+    "i.json": (json_file(workflow(0, a=job(**{"timeout-minutes": "x y"}))), 2),
+    "j.json": (json_file(workflow(1, a=job(needs="b"))), 3),
+    "k.json": (json_file(workflow(1, a=job(needs=["b"]), b=job(needs="a"), c=job())), 3),
+    "l.json": (json_file(workflow(1, a=job(steps=SAME_STEP_ID_TWICE))), 3),
+    "m.json": (json_file(workflow(1, a=job(steps=[{"run": "${{ steps.nope.outputs.x }}"}]))), 3),
+    "n.json": (json_file(workflow(1, a=job(**{"if": "needs['b'].result == 'steps.q'"}))), 3),
+    "o.json": (json_file(SOUND_REFERENCES), 4),
+    "p.json": (json_file(TRAIN[0]), 4),
+    "q.json": (json.dumps(TRAIN[1], indent=2).encode(), 4),
+    "r.yml": (tct.json_to_yaml(dump_json(TRAIN[1])).encode(), 4),
+    "s.json": (json_file(workflow(55)), 4),
+    "t.json": (json_file(workflow(55)), 4),
+}
