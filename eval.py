@@ -22,6 +22,7 @@ import importlib.util
 import json
 import os
 import shlex
+import sys
 import time
 
 import numpy as np
@@ -238,6 +239,7 @@ def write_evaluation(evaluation, stem, title, picture):
     """Writes it and prints its headline; what cannot be written is printed all the same."""
     results = evaluation.results
     summary = table(HEADLINE_HEAD, *headline(results))
+    details = f"{stem}.md has the details ({results['facts']['seconds']} s)\n"
     problem = None
     try:
         with write_whole(f"{stem}.json") as f:
@@ -247,15 +249,23 @@ def write_evaluation(evaluation, stem, title, picture):
         if evaluation.closest_page:
             with write_whole(f"{stem}_nearest.md") as f:
                 f.write(evaluation.closest_page)
-        if evaluation.features:
-            with write_whole(picture, "wb") as f:
-                draw_looks(f, *evaluation.features)
     except OSError as e:
         problem = f"{out_dir} cannot be written: {e.strerror}. The results are printed above."
-    print(f"{summary}\n{stem}.md has the details ({results['facts']['seconds']} s)")
-    print(json.dumps(results))
+        details = ""
+    if evaluation.features and not problem:
+        write_picture(evaluation.features, picture)
+    print(f"{summary}\n{details}{json.dumps(results)}")
     if problem:
         fail(problem)
+
+
+def write_picture(features, path):
+    """An ornament: whatever goes wrong with it is said, and ends nothing."""
+    try:
+        with write_whole(path, "wb") as f:
+            draw_looks(f, *features)
+    except Exception as e:
+        print(f"eval.py: there is no {path}: {type(e).__name__}: {e}", file=sys.stderr)
 
 
 def compare_runs(folders):

@@ -29,8 +29,12 @@ def measure_lint(texts):
     figures = {}
     for linter in LINTERS:
         program = shutil.which(linter.name, path=path)
-        if program:
+        if not program:
+            continue
+        try:
             figures[linter.name] = run_linter(linter, program, texts)
+        except OSError as e:
+            print(f"{program} cannot be run: {e}", file=sys.stderr)
     return figures
 
 

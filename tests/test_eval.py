@@ -1,6 +1,10 @@
 """Tests of eval.py, as it is called: what it prints, what it writes, what it refuses."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +13,7 @@ from tct_github_workflow.json_text import dump_json
 from tct_github_workflow.linear import linearise
 from tct_github_workflow.vocab import encode_symbols
 from tests.sampling import DEFECTS, TRAIN, VAL, encode, workflow
+from tests.training import ROOT
 
 
 @pytest.fixture
@@ -118,6 +123,70 @@ def test_a_users_mistake_ends_eval_in_one_line(run, script, tmp_path, monkeypatc
     assert code == 1
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def judge_flags(run, tmp_path):
+    """What judges a workflow in a folder of its own, the data being the run's."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text(dump_json(workflow(9)))
+    return [f"--samples={tmp_path}/in", f"--data_dir={run}"]
+
+
+def test_an_out_dir_that_is_a_file_is_told_before_the_work(script, judge_flags, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    code, _, err = script("eval.py", *judge_flags, f"--out_dir={tmp_path}/file")
+    assert code == 1
+    assert "file cannot be made: File exists" in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_a_full_disk_does_not_take_is_printed(script, judge_flags, tmp_path, monkeypatch):
+    flags = [*judge_flags, f"--out_dir={tmp_path}/out/"]
+    assert script("eval.py", *flags)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def fill_the_disk(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fill_the_disk)
+    code, out, err = script("eval.py", *flags)
+    assert code == 1
+    assert json.loads(out.splitlines()[-1])["samples"]["n"] == 1
+    assert "has the details" not in out
+    assert "cannot be written: No space left" in err.splitlines()[-1]
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_picture_that_fails_ends_nothing(script, judge_flags, tmp_path, monkeypatch):
+    def fail(file, *features):
+        raise ValueError("no font")
+
+    monkeypatch.setattr("metrics.looks.draw_looks", fail)
+    code, out, err = script("eval.py", *judge_flags, f"--out_dir={tmp_path}/out")
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["samples"]["n"] == 1
+    assert "there is no" in err and "no font" in err
+    names = ["judged.json", "judged.md", "judged_nearest.md"]
+    assert sorted(os.listdir(tmp_path / "out")) == names
+
+
+def test_nobody_has_to_read_what_eval_says(judge_flags, tmp_path):
+    command = f'"$0" eval.py {" ".join(judge_flags)} --out_dir={tmp_path}/out'
+    command += " >/dev/full 2>/dev/full"
+    done = subprocess.run(["bash", "-c", command, sys.executable], cwd=ROOT, timeout=300)
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "judged.md").exists()
+
+
+def test_the_command_to_run_first_can_be_copied_whatever_the_folders_name(script, tmp_path):
+    folder = tmp_path / "it's a run; ls"
+    _, _, err = script("eval.py", f"--compare={folder}")
+    command = err.split("Run ")[1].split(" first.")[0]
+    show = f"python() {{ printf '%s|' \"$@\"; }}; {command}"
+    shown = subprocess.run(["bash", "-c", show], capture_output=True, text=True)
+    assert shown.stdout == f"eval.py|--out_dir={folder}|"
 
 
 def test_the_samples_of_sample_py_are_judged_as_they_were_written(run, script, evaluate):

@@ -11,7 +11,14 @@ from metrics.likeness import make_index, measure_originality, nearest
 from metrics.lint import measure_lint
 from metrics.looks import distance, get_features, get_shares
 from metrics.report import wilson
-from metrics.validity import Candidate, judge_file, judge_tokens, measure_validity
+from metrics.validity import (
+    REFERENCES_RUNG,
+    Candidate,
+    judge_file,
+    judge_tokens,
+    judge_workflow,
+    measure_validity,
+)
 from tct_github_workflow import vocab
 from tct_github_workflow.alphabet import OBJECT
 from tct_github_workflow.json_text import dump_json
@@ -76,6 +83,27 @@ def test_a_file_with_a_planted_defect_stops_at_the_rung_where_it_breaks(name):
     data, n_rungs = DEFECTS[name]
     judged = judge_file(data)
     assert judged.n_rungs == n_rungs, judged
+
+
+@pytest.mark.parametrize(
+    "unsound, reason",
+    [
+        (workflow(0, Lint=job(), lint=job()), "a job id twice but for its case: lint"),
+        (workflow(0, __x=job()), "an id that GitHub does not take: __x"),
+        (
+            workflow(0, a=job(steps=[{"run": "x", "id": "__x"}])),
+            "an id that GitHub does not take: __x",
+        ),
+        (
+            workflow(0, a=job(steps=[{"run": "x", "id": "a b"}])),
+            "an id that GitHub does not take: a b",
+        ),
+    ],
+)
+def test_ids_that_github_refuses_are_no_sound_references(unsound, reason):
+    judged = judge_workflow(unsound)
+    assert judged.n_rungs == REFERENCES_RUNG
+    assert judged.reason == reason
 
 
 def test_a_line_that_is_not_sample_pys_is_named(tmp_path):
