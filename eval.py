@@ -42,8 +42,8 @@ from metrics.looks import draw_looks, get_features, looks_page, measure_looks
 from metrics.report import progress, table
 from metrics.summary import HEADLINE_HEAD, compare_page, headline
 from metrics.validity import Candidate, judge_tokens, measure_validity, parse_tokens, validity_page
+from run.screen import guard_screens
 from sample import load
-from screen import guard_screens
 from tct_github_workflow.json_text import dump_json
 
 out_dir = "out"  # the run's folder

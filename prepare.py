@@ -57,7 +57,7 @@ from data.parallel import available_cores, in_parallel
 from data.sources import Workflow, read_file, read_input
 from data.windows import STRIDE
 from data.write_folder import TOKENS, Documents, move_into_place, write_split, write_windows
-from screen import guard_screens
+from run.screen import guard_screens
 
 input = (
     ""  # folder, file, .jsonl, .tar, .zip (.gz .xz .bz2 too) of workflows; '': the PyPI manifest

@@ -35,10 +35,10 @@ from tqdm import tqdm
 import tct_github_workflow as tct
 from config import configure, fail, say_when_stopped
 from data.files import write_whole
-from device import choose_device
 from generate import Finish, Sample, generate
 from model import GPT, GPTConfig
-from screen import guard_screens, print_head
+from run.device import choose_device
+from run.screen import guard_screens, print_head
 
 out_dir = "out"  # the run's folder
 start = ""  # a workflow to continue: a file, or YAML or JSON text; '' starts from nothing

@@ -30,16 +30,16 @@ import torch
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 import tct_github_workflow as tct
-from checkpoint import Progress, read_checkpoint, restore, write_checkpoint
 from config import configure, fail
 from data.files import write_whole
 from data.windows import STRIDE, count_targets, fill, load, pack
-from device import choose_device
 from metrics.likelihood import bits_per_byte, token_nats
 from model import GPT, GPTConfig
-from processes import Processes, is_loss_of_others, listen_for_signals
-from runlog import Interval, RunLog, git_commit, make_folder
-from screen import guard_screens
+from run.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
+from run.device import choose_device
+from run.log import Interval, RunLog, git_commit, make_folder
+from run.processes import Processes, is_loss_of_others, listen_for_signals
+from run.screen import guard_screens
 
 guard_screens()
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import tct_github_workflow as tct
 from data.parallel import in_parallel
-from screen import print_head
+from run.screen import print_head
 
 META_KEYS = {"format", "source", "split_by", "tokenizer_hash", "context", "train", "val"}
 SPLIT_KEYS = {"documents", "projects", "tokens", "bytes", "sha256"}

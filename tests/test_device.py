@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import model
-from device import choose_device
+from run.device import choose_device
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

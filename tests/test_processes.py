@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from processes import listen_for_signals
+from run.processes import listen_for_signals
 
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP")
 

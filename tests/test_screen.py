@@ -1,4 +1,4 @@
-"""Facts about screen.py: whatever becomes of stdout and stderr, the script works on."""
+"""Facts about run/screen.py: whatever becomes of stdout and stderr, the script works on."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 SCRIPT = """
 import contextlib, os, sys
-from screen import guard_screens
+from run.screen import guard_screens
 guard_screens()
 result = open(sys.argv[1], "w")
 for _ in range(3):

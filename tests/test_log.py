@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runlog import RunLog, draw_losses, git_commit, make_folder
+from run.log import RunLog, draw_losses, git_commit, make_folder
 
 
 def records_of(folder):

@@ -1,6 +1,6 @@
 """Output that cannot end a run: a script continues when nobody can read what it says.
 
-    from screen import guard_screens
+    from run.screen import guard_screens
 
     guard_screens()  # first thing in a script, before it opens a file
 
