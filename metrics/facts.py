@@ -13,7 +13,9 @@ from metrics.report import table
 
 def collect_facts(settings, data_dir, metas):
     """{fact: value}, of the data, the code and the settings. metas: meta.json of each folder."""
-    hashes = {f"{split}_sha256": [m[split]["sha256"] for m in metas] for split in ("train", "val")}
+    hashes = {}
+    for split in ("train", "val"):
+        hashes[f"{split}_sha256"] = [meta[split]["sha256"] for meta in metas]
     return {
         "data": data_dir,
         **hashes,

@@ -338,7 +338,9 @@ class _Nfa:
 
     def alike(self):
         """Lists of characters that every edge treats alike: one step serves all of a list."""
-        charsets = {chars for edges in self.edges for chars, _ in edges}
+        charsets = set()
+        for edges in self.edges:
+            charsets.update(chars for chars, _ in edges)
         classes = {}
         for c in range(SIZE):
             memberships = tuple(c in chars for chars in charsets)

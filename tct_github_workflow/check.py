@@ -218,8 +218,10 @@ class Reader:
         """kinds: of mapping that all keys fit; there has to be one left, with its required keys."""
         problem = None
         if kinds & (kinds - 1):
-            wanted = " or ".join(key for keys in at.required for key in keys)
-            problem = f"a mapping without {wanted}"
+            wanted = []
+            for keys in at.required:
+                wanted += keys
+            problem = f"a mapping without {' or '.join(wanted)}"
         else:
             for key in at.required[kinds.bit_length() - 1]:
                 if key not in mapping:

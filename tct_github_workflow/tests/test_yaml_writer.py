@@ -13,56 +13,55 @@ from tct_github_workflow.yaml_writer import json_to_yaml
 from .test_yaml_text import ordered, read
 
 
-def test_a_workflow_is_written_as_a_person_would():
-    workflow = {
-        "name": "CI: all",
-        "on": {
-            "push": {"branches": ["main", "release/**"], "tags": ["*"]},
-            "pull_request": None,
-            "schedule": [{"cron": "*/5 * * * *"}],
-        },
-        "permissions": {},
-        "jobs": {
-            "test": {
-                "runs-on": "${{ matrix.os }}",
-                "timeout-minutes": 5,
-                "continue-on-error": False,
-                "needs": [],
-                "if": "!cancelled()",
-                "strategy": {
-                    "matrix": {
-                        "python": ["3.9", "3.10", 3.1],
-                        "os": ["a-rather-long-runner-name-1", "a-rather-long-runner-name-2", "c"],
-                        "include": [{"os": "x", "n": None}, [1, [2]], [{"a": [{}]}]],
-                        "flow": ["a, b", "${{ x }}", "x]", "-x", "x:y", None, True],
-                    }
-                },
-                "steps": [
-                    {"uses": "actions/checkout@v4"},
-                    {"name": "it's", "run": "a\n  b # c\n"},
-                    {"run": "x\n\ny"},
-                    {"run": "  x\ny\n\n"},
-                    {"run": "a\r\nb"},
-                    {
-                        "run": "\tif x\n\ty\n",
-                        "with": {
-                            "s": "true",
-                            "e": "",
-                            "t": " x",
-                            "c": "a #b",
-                            "k": "b:",
-                            "h": "#",
-                            "u": "é 😀",
-                        },
+WORKFLOW = {
+    "name": "CI: all",
+    "on": {
+        "push": {"branches": ["main", "release/**"], "tags": ["*"]},
+        "pull_request": None,
+        "schedule": [{"cron": "*/5 * * * *"}],
+    },
+    "permissions": {},
+    "jobs": {
+        "test": {
+            "runs-on": "${{ matrix.os }}",
+            "timeout-minutes": 5,
+            "continue-on-error": False,
+            "needs": [],
+            "if": "!cancelled()",
+            "strategy": {
+                "matrix": {
+                    "python": ["3.9", "3.10", 3.1],
+                    "os": ["a-rather-long-runner-name-1", "a-rather-long-runner-name-2", "c"],
+                    "include": [{"os": "x", "n": None}, [1, [2]], [{"a": [{}]}]],
+                    "flow": ["a, b", "${{ x }}", "x]", "-x", "x:y", None, True],
+                }
+            },
+            "steps": [
+                {"uses": "actions/checkout@v4"},
+                {"name": "it's", "run": "a\n  b # c\n"},
+                {"run": "x\n\ny"},
+                {"run": "  x\ny\n\n"},
+                {"run": "a\r\nb"},
+                {
+                    "run": "\tif x\n\ty\n",
+                    "with": {
+                        "s": "true",
+                        "e": "",
+                        "t": " x",
+                        "c": "a #b",
+                        "k": "b:",
+                        "h": "#",
+                        "u": "é 😀",
                     },
-                ],
-            }
-        },
-        "env": {"keep": "x\n\n"},
-        "defaults": {"run": "y\n\n"},
-        "concurrency": None,
-    }
-    text = """\
+                },
+            ],
+        }
+    },
+    "env": {"keep": "x\n\n"},
+    "defaults": {"run": "y\n\n"},
+    "concurrency": None,
+}
+WORKFLOW_AS_YAML = """\
 name: 'CI: all'
 
 on:
@@ -134,8 +133,12 @@ defaults:
 
 concurrency:
 """
-    assert json_to_yaml(json.dumps(workflow)) == text
-    assert ordered(yaml_to_json(text)) == ordered(json.dumps(workflow))
+
+
+def test_a_workflow_is_written_as_a_person_would():
+    document = json.dumps(WORKFLOW)
+    assert json_to_yaml(document) == WORKFLOW_AS_YAML
+    assert ordered(yaml_to_json(WORKFLOW_AS_YAML)) == ordered(document)
 
 
 any_text = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20) | st.lists(
