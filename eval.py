@@ -45,6 +45,7 @@ from metrics.validity import Candidate, judge_tokens, measure_validity, parse_to
 from run.screen import guard_screens
 from sample import load
 from tct_github_workflow.json_text import dump_json
+from tct_github_workflow.rules import NAMES as RULES
 
 out_dir = "out"  # the run's folder
 data_dir = ""  # what prepare.py wrote; '': the folder that the run was trained on
@@ -56,6 +57,7 @@ max_new_tokens = 1024  # tokens per sample, at most
 max_cut_tokens = 256  # tokens per completion, at most; what needs more counts as wrong
 temperature = 0.8  # of the samples; completions are greedy
 batch_size = 100  # samples at a time
+rules = "github"  # what samples and completions are held to: "github" or "schema" alone
 seed = 1337  # of samples and cuts
 lint = False  # also run zizmor (pip install zizmor) and actionlint, where they are installed
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
@@ -82,6 +84,8 @@ def check_settings():
         fail("num_samples and batch_size must be at least 1, max_new_tokens and max_cut_tokens 32.")
     if min(num_cuts, temperature, seed) < 0 or temperature == float("inf"):
         fail("num_cuts, temperature and seed must be at least 0, and temperature finite.")
+    if rules not in RULES:
+        fail(f"--rules={rules}: one of {', '.join(RULES)} is needed.")
     if importlib.util.find_spec("matplotlib") is None:
         fail("the pictures need matplotlib: pip install matplotlib")
 
@@ -128,6 +132,7 @@ def draw_samples(model, name, constrained):
         seed=seed,
         constrained=constrained,
         batch_size=batch_size,
+        rules=rules,
     )
     for number, tokens, finish, n_refused in progress(drawn, name, num_samples):
         judged = judge_tokens(tokens)
@@ -145,6 +150,7 @@ def complete(model, tasks):
         temperature=0.0,
         batch_size=COMPLETIONS_AT_ONCE,
         until=completion.EndOfSteps(tasks),
+        rules=rules,
     )
     for number, tokens, finish, _ in progress(drawn, "completing", len(tasks)):
         guesses[number] = completion.read_guess(tasks[number], tokens, finish)

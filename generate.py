@@ -18,6 +18,7 @@ from data.windows import next_start, open_window
 from tct_github_workflow.alphabet import EOD
 from tct_github_workflow.vocab import vocab
 
+DEFAULT_RULES = "github"  # tct.Matcher's own default
 PROMPTS_AT_ONCE = 16  # long inputs are read in small batches, to bound the padding
 
 
@@ -161,13 +162,14 @@ def generate(
     batch_size=50,
     until=None,
     watch=None,
+    rules=DEFAULT_RULES,
 ):
     """Yields a Sample for each of the prompts as it is done, those with short prompts first.
 
     prompts: a list of (ids, texts): the document's first ids, then byte strings of which one has to
     come next, however it is split into tokens (() for none), as encode_prefix() returns them.
     until(number, id): true if the sample ends with the id just added. watch(tokens) sees prompt 0
-    grow.
+    grow. rules: what a constrained row is held to, as in tct.Matcher.
 
     A constrained row draws from the model first and asks the matcher then; refused, it draws again,
     from what is allowed. That has exactly the distribution of masking every step: with A the
@@ -178,7 +180,7 @@ def generate(
     """
     draw_tokens = functools.partial(draw, temperature=temperature, top_k=top_k, top_p=top_p)
     mask_first = constrained and temperature > 0 and (top_k > 0 or top_p < 1)
-    waiting = new_rows(prompts, seed, constrained)
+    waiting = new_rows(prompts, seed, rules if constrained else None)
     rows = []
     for _ in range(min(batch_size, len(prompts))):
         rows.append(next(waiting))
@@ -198,16 +200,16 @@ def generate(
             yield Sample(row.number, row.tokens, row.finish, row.n_refused)
 
 
-def new_rows(prompts, seed, constrained):
-    """Yields a Row for each prompt, the short ones first."""
+def new_rows(prompts, seed, rules):
+    """Yields a Row for each prompt, the short ones first. rules: None for unconstrained ones."""
     known_ids = known_matcher = None  # most callers repeat one prompt: its matcher is forked
     for number in sorted(range(len(prompts)), key=lambda number: len(prompts[number][0])):
         ids, texts = prompts[number]
         matcher = None
-        if constrained:
+        if rules:
             if known_matcher is None or ids != known_ids:
                 known_ids = ids
-                known_matcher = tct.Matcher(ids)
+                known_matcher = tct.Matcher(ids, rules)
             matcher = known_matcher.fork()
         yield Row(number, ids, texts, matcher, seed)
 

@@ -39,6 +39,8 @@ from generate import Finish, Sample, generate
 from model import GPT, GPTConfig
 from run.device import choose_device
 from run.screen import guard_screens, print_head
+from tct_github_workflow.beginning import units
+from tct_github_workflow.rules import NAMES as RULES
 
 out_dir = "out"  # the run's folder
 start = ""  # a workflow to continue: a file, or YAML or JSON text; '' starts from nothing
@@ -50,10 +52,14 @@ top_k = 0  # choose among the k most likely tokens; 0: among all
 top_p = 1.0  # choose among the most likely tokens that make up this share; 1.0: among all
 seed = 1337  # sample i follows from (seed, i), whatever the batch_size
 constrained = True  # only what can still become a valid workflow; False: whatever the model says
+rules = "github"  # what is valid: all that GitHub's parser accepts, or the "schema" alone
 stream = False  # show the first sample while it is written
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 
 SHOWN_SAMPLES = 3  # at the end
+REFUSED_START = (
+    "--start: the schema allows what begins like this, GitHub refuses it. --rules=schema takes it."
+)
 
 
 def load(out_dir, device):
@@ -154,6 +160,8 @@ def check_settings():
         fail(f"--temperature={temperature}: it must be finite.")
     if not 0 < top_p <= 1:
         fail(f"--top_p={top_p}: top_p must be in (0, 1].")
+    if rules not in RULES:
+        fail(f"--rules={rules}: one of {', '.join(RULES)} is needed.")
 
 
 def read_prompt(start):
@@ -172,7 +180,11 @@ def read_prompt(start):
             fail(f"--start={shlex.quote(start)}: {e}")
         may_be_name = "\n" not in start and ":" not in start
         fail(f"--start: {e}" + (f" (and there is no file {start!r})" if may_be_name else ""))
-    if tct.Matcher(ids).is_terminated():
+    try:
+        matcher = tct.Matcher(ids, rules if constrained else "schema")
+    except tct.DecodeError:
+        fail(REFUSED_START)
+    if matcher.is_terminated():
         print(
             "--start is a complete, valid workflow already (a JSON text, closed): there is "
             "nothing to continue."
@@ -181,15 +193,27 @@ def read_prompt(start):
     return ids, texts
 
 
-def check_budget(prompt):
-    """Ends the script if max_new_tokens may not be enough to close what the prompt opened."""
+def keep_what_fits(prompt):
+    """The prompt with those of its readings that the rules and max_new_tokens allow to complete.
+
+    Ends the script if none is left.
+    """
     ids, texts = prompt
-    needed = tct.Matcher(ids).min_tokens() + (len(texts[0]) if texts else 0)
+    costs = {}  # {text: tokens that are enough for it, unit by unit, and for what it opens}
+    for text in texts or [b""]:
+        matcher = tct.Matcher(ids, rules)
+        spelled = units(text)
+        if all(matcher.accept_token(unit) for unit in spelled):
+            costs[text] = len(spelled) + matcher.min_tokens()
+    if not costs:
+        fail(REFUSED_START)
+    needed = min(costs.values())
     if needed > max_new_tokens:
         fail(
             f"max_new_tokens={max_new_tokens} may be too few to complete a workflow from here: "
             f"allow {needed}."
         )
+    return ids, [text for text in texts if costs.get(text, math.inf) <= max_new_tokens]
 
 
 def draw_samples(model, prompt):
@@ -210,6 +234,7 @@ def draw_samples(model, prompt):
         constrained,
         batch_size,
         watch=Streamer() if stream else None,
+        rules=rules,
     ):
         judged[sample.number] = judge(sample)
         n_tokens += len(sample.tokens) - len(prompt[0])
@@ -299,7 +324,7 @@ def main(settings):
     # 30 ms each time
     gc.freeze()
     if constrained:
-        check_budget(prompt)
+        prompt = keep_what_fits(prompt)
     folder = os.path.join(out_dir, "samples")
     try:
         os.makedirs(folder, exist_ok=True)  # before the work, not after it
@@ -311,7 +336,7 @@ def main(settings):
     seconds = time.perf_counter() - began
 
     n_prompt = len(prompt[0])
-    kept = ("temperature", "top_k", "top_p", "max_new_tokens", "constrained", "start")
+    kept = ("temperature", "top_k", "top_p", "max_new_tokens", "constrained", "rules", "start")
     files = make_files(samples, n_prompt, {key: settings[key] for key in kept})
     try:
         replace_files(folder, files)

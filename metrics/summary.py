@@ -1,7 +1,7 @@
 """The most telling figures of a run's results, and those of several runs side by side."""
 
 from metrics.report import rate, table
-from metrics.validity import REFERENCES_RUNG, SCHEMA_RUNG
+from metrics.validity import GITHUB_RUNG, REFERENCES_RUNG, SCHEMA_RUNG
 
 HEADLINE_HEAD = ["measure", "value", "real workflows, or the better baseline"]
 BASELINE = "most frequent after the same step"
@@ -44,8 +44,9 @@ def validity_rows(results):
     real = rung("real", SCHEMA_RUNG)
     rows = [
         ("fit the schema", rung("samples", SCHEMA_RUNG), real),
+        ("and keep GitHub's rules", rung("samples", GITHUB_RUNG), rung("real", GITHUB_RUNG)),
         (
-            "and have sound references",
+            "and have names that resolve",
             rung("samples", REFERENCES_RUNG),
             rung("real", REFERENCES_RUNG),
         ),
@@ -55,6 +56,13 @@ def validity_rows(results):
         stopped = rate(samples["finish"].get("stop", 0), samples["n"])
         rows.append(
             ("fit the schema, sampled unconstrained", rung("unconstrained", SCHEMA_RUNG), real)
+        )
+        rows.append(
+            (
+                "and keep GitHub's rules, sampled unconstrained",
+                rung("unconstrained", GITHUB_RUNG),
+                rung("real", GITHUB_RUNG),
+            )
         )
         rows.append(("finished by themselves, constrained", stopped, ""))
     return rows

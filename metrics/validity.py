@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import tct_github_workflow as tct
 from metrics.report import code, rate, table
+from tct_github_workflow.check import check_document
 from tct_github_workflow.linear import parse
 from tct_github_workflow.schema import validator, why_invalid
 from tct_github_workflow.vocab import token_bytes
 
-RUNGS = ("decodes", "is JSON", "fits the schema", "sound references")
+RUNGS = ("decodes", "is JSON", "fits the schema", "GitHub's rules", "names resolve")
 SCHEMA_RUNG = RUNGS.index("fits the schema")
-REFERENCES_RUNG = RUNGS.index("sound references")
+GITHUB_RUNG = RUNGS.index("GitHub's rules")
+REFERENCES_RUNG = RUNGS.index("names resolve")
 FINISHES = {  # of generate.Finish
     "stop": "finished by itself",
     "budget": "closed at the budget",
@@ -99,105 +101,13 @@ def judge_workflow(workflow):
     if not validator.is_valid(workflow):
         error = why_invalid(workflow)
         return Judged(SCHEMA_RUNG, str(error), error.kind)
-    problems = find_reference_problems(workflow)
-    if problems:
-        kind = problems[0].split(": ")[0]
-        return Judged(REFERENCES_RUNG, problems[0], kind, workflow)
+    problems = check_document(workflow)
+    for rung in (GITHUB_RUNG, REFERENCES_RUNG):
+        for problem in problems:
+            if rung == REFERENCES_RUNG or problem.rule != "reference":
+                reason = f"{problem.path}: {problem.message}"
+                return Judged(rung, reason, f"{RUNGS[rung]}: {problem.rule}", workflow)
     return Judged(len(RUNGS), workflow=workflow)
-
-
-# --------------------------------------------------------------------------------------------------
-# names that a workflow refers to
-
-ID = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_-]{0,98}")  # of a job or step, as GitHub takes it
-EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.S)
-STRING = re.compile(r"'(?:[^']|'')*'")
-INDEX = re.compile(r"\[\s*'([\w-]+)'\s*\]")
-REFERENCE = re.compile(r"(?<![\w.-])(steps|needs)\.([a-z_][\w-]*)")
-
-
-def find_reference_problems(workflow):
-    """What is wrong with the names in a schema-valid workflow: a list of "what: example"."""
-    jobs = workflow["jobs"]
-    problems = find_needs_problems(jobs)
-    for job in jobs.values():
-        step_ids = get_step_ids(job)
-        for step_id, n in collections.Counter(fold(step_ids)).items():
-            if n > 1:
-                problems.append(f"a step id twice in a job: {step_id}")
-        known = {"steps": fold(step_ids), "needs": fold(get_needs(job))}
-        for context, name in sorted(find_references(job)):
-            if name not in known[context]:
-                what = "step with an id" if context == "steps" else "job in needs"
-                problems.append(f"an expression names no {what}: {context}.{name}")
-    return problems + find_id_problems(jobs)
-
-
-def fold(names):
-    """GitHub compares names without regard to case."""
-    return [name.lower() for name in names]
-
-
-def get_needs(job):
-    needs = job.get("needs", [])
-    return [needs] if isinstance(needs, str) else needs
-
-
-def get_step_ids(job):
-    return [step["id"] for step in job.get("steps", []) if "id" in step]
-
-
-def find_needs_problems(jobs):
-    problems = []
-    for job in jobs.values():
-        for name in get_needs(job):
-            if name not in jobs:
-                problems.append(f"needs names no job: {name}")
-    # Kahn's algorithm: jobs that wait for none go, until all are gone or all wait
-    waiting = {name: set(get_needs(job)) & set(jobs) for name, job in jobs.items()}
-    while True:
-        ready = {name for name, needed in waiting.items() if not needed}
-        if not ready:
-            break
-        waiting = {name: needed - ready for name, needed in waiting.items() if name not in ready}
-    if waiting:
-        problems.append(f"needs form a cycle: {', '.join(waiting)}")
-    return problems
-
-
-def find_id_problems(jobs):
-    problems = []
-    for job_id, n in collections.Counter(fold(jobs)).items():
-        if n > 1:
-            problems.append(f"a job id twice but for its case: {job_id}")
-    ids = list(jobs)
-    for job in jobs.values():
-        ids += get_step_ids(job)
-    for name in ids:
-        if not ID.fullmatch(name):
-            problems.append(f"an id that GitHub does not take: {name}")
-    return problems
-
-
-def find_references(job):
-    """{("steps" or "needs", name in lower case)} that the expressions of a job refer to."""
-    references = set()
-    todo = [("", job)]
-    while todo:
-        key, value = todo.pop()
-        if isinstance(value, dict):
-            todo += value.items()
-        elif isinstance(value, list):
-            todo += [(key, v) for v in value]
-        elif isinstance(value, str):
-            expressions = EXPRESSION.findall(value)
-            if key == "if" and "${{" not in value:
-                expressions.append(value)
-            for expression in expressions:
-                expression = INDEX.sub(r".\1", expression.lower())  # steps['a'] is steps.a
-                expression = STRING.sub("''", expression)  # no names inside strings
-                references.update(REFERENCE.findall(expression))
-    return references
 
 
 # --------------------------------------------------------------------------------------------------
@@ -246,7 +156,8 @@ def validity_page(groups, metas, how_sampled):
     shares = ", ".join(f"{share_found_valid(meta):.1%}" for meta in metas)
     page = [
         "## Validity\n",
-        "Each rung counts what climbed those before it too. The validation set holds what "
+        "Each rung counts what climbed those before it too; the last two are what "
+        "tct.check finds. The validation set holds what "
         f"prepare.py found valid, of {shares} of the files that it read.{how_sampled}\n",
         validity_table(groups, with_refused=bool(how_sampled)),
     ]

@@ -60,9 +60,9 @@ def test_violations_of_each_kind_are_counted_each_by_its_reason():
     for i, invalid in enumerate(INVALID.values()):  # the first once, the second twice, ...
         judged += [judge_dict(invalid)] * (i + 1)
     n_planted = len(judged) - 1
-    assert [j.n_rungs for j in judged] == [4] + [2] * n_planted
+    assert [j.n_rungs for j in judged] == [5] + [2] * n_planted
     figures = measure_validity([Candidate(j, "given") for j in judged])
-    assert figures["rungs"] == [len(judged), len(judged), 1, 1]
+    assert figures["rungs"] == [len(judged), len(judged), 1, 1, 1]
     reasons = figures["reasons"]
     assert sorted(n for n, _ in reasons.values()) == list(range(1, len(INVALID) + 1)), reasons
     assert {example for _, example in reasons.values()} <= {j.reason for j in judged}
@@ -75,7 +75,7 @@ def test_tokens_that_are_no_workflow_stop_at_the_rung_where_they_break():
         assert judge_tokens(tokens).n_rungs == 0, tokens
     against_the_schema = encode_symbols(linearise({"on": "push", "jobs": {}}))
     assert judge_tokens(against_the_schema).n_rungs == 2
-    assert judge_tokens(ids).n_rungs == 4
+    assert judge_tokens(ids).n_rungs == 5
 
 
 @pytest.mark.parametrize("name", DEFECTS)

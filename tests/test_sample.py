@@ -19,6 +19,7 @@ import tct_github_workflow as tct
 from config import say_when_stopped
 from model import GPT
 from tct_github_workflow.alphabet import EOD
+from tct_github_workflow.beginning import units
 from tct_github_workflow.json_text import dump_json
 from tct_github_workflow.vocab import encode_symbols, token_bytes
 from tests.sampling import make_model, workflow
@@ -264,6 +265,39 @@ def test_a_line_is_shown_once_no_later_token_can_change_it(capsys):
     assert shown == whole
 
 
+def test_the_budget_that_the_shortest_reading_needs_is_enough(run, script):
+    """A: 1 may become a number, or a text like 1st, which takes a token less."""
+    start = "on: push\nenv:\n  A: 1"
+    ids, texts = tct.encode_prefix(start)
+    assert len({len(text) for text in texts}) > 1
+    flags = [f"--out_dir={run}", f"--start={start}", "--num_samples=4"]
+    code, _, err = script("sample.py", *flags, "--max_new_tokens=1")
+    assert code == 1
+    needed = int(err.split("allow ")[1].rstrip(".\n"))
+    needs = []
+    for text in texts:
+        matcher = tct.Matcher(ids)
+        spelled = units(text)
+        assert all(matcher.accept_token(unit) for unit in spelled)
+        needs.append(len(spelled) + matcher.min_tokens())
+    assert needed == min(needs) < max(needs)
+    code, out, err = script("sample.py", *flags, f"--max_new_tokens={needed}")
+    assert code == 0, err
+    assert "4 valid" in out
+
+
+def test_samples_keep_the_rules_that_they_are_held_to():
+    """GitHub's parser takes no id that begins with __; the schema does."""
+    ids, texts = tct.encode_prefix('{"on": "push", "jobs": {"__x": {')
+    with pytest.raises(tct.DecodeError):
+        generate(prompt=(ids, texts), max_new_tokens=60)
+    (made,) = generate(prompt=(ids, texts), max_new_tokens=60, rules="schema").values()
+    assert "__x" in tct.decode(made.tokens)[0]
+    for made in generate(5, max_new_tokens=100).values():
+        problems = tct.check(tct.decode(made.tokens)[0])
+        assert [problem for problem in problems if problem.rule != "reference"] == []
+
+
 @pytest.mark.parametrize(
     "flag, says",
     [
@@ -271,6 +305,8 @@ def test_a_line_is_shown_once_no_later_token_can_change_it(capsys):
         ("--max_new_tokens=2", "allow"),
         ("--start=nofile.yml", "no file"),
         ("--start=" + dump_json(workflow()), "complete"),
+        ("--start=on: push\njobs:\n  __x:\n    runs-on: x\n", "GitHub refuses"),
+        ("--rules=none", "one of schema, github"),
         ("--top_p=0", "top_p"),
         ("--temperature=1e999", "finite"),
         ("--device=nonsense", "--device=nonsense"),
