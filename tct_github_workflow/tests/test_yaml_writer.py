@@ -12,7 +12,6 @@ from tct_github_workflow.yaml_writer import json_to_yaml
 
 from .test_yaml_text import ordered, read
 
-
 WORKFLOW = {
     "name": "CI: all",
     "on": {
