@@ -31,7 +31,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -149,18 +148,6 @@ def json_of(data):
             pass  # it may be YAML all the same; if not, yaml_to_json says where it is wrong
     text = tct.yaml_to_json(data)
     return text, text
-
-
-def in_general(reason):
-    """The reason without what is particular to one file, to count by."""
-    where, _, what = reason.partition(": ")
-    if where.startswith("line "):
-        return "YAML: " + what.split(" (")[0]
-    if not where.startswith("$"):
-        return where
-    where = re.sub(r'^\$\.jobs(\.[\w-]+|\["[^]]*"\])', "$.jobs.*", where)
-    where = re.sub(r"\[\d+\]", "[]", where)
-    return where + ": " + re.sub(r"^.* (is not|has) ", r"... \1 ", what, flags=re.S)
 
 
 def n_bytes(workflow):

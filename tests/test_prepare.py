@@ -161,14 +161,6 @@ def test_a_reason_says_nothing_of_the_one_file():
     assert skipped.reason == '$.jobs.*.steps[].name: ... is not of type "string"'
 
 
-def test_reasons_are_counted_by_kind_not_by_file():
-    reason = '$.jobs.a-b.steps[12].name: 7 is not of type "string"'
-    assert prepare.in_general(reason) == '$.jobs.*.steps[].name: ... is not of type "string"'
-    reason = "line 3, column 4: found x (while y, line 1)"
-    assert prepare.in_general(reason) == "YAML: found x"
-    assert prepare.in_general("unreadable: No such file") == "unreadable"
-
-
 # ---- the split
 
 
