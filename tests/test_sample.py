@@ -78,7 +78,7 @@ def test_drawing_first_and_masking_on_refusal_has_the_masked_distribution(monkey
     class OneOfFour:
         done = False
 
-        def __init__(self, tokens=()):
+        def __init__(self, tokens=(), rules=None):
             pass
 
         def fork(self):
