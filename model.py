@@ -80,7 +80,6 @@ def attend_windows(q, k, v, windows):
     outputs = []
     for q_w, k_w, v_w in zip(by_window(q), by_window(k), by_window(v), strict=True):
         length = q_w.size(1)
-        # on a CPU quicker than scaled_dot_product_attention for so few positions
         scores = torch.baddbmm(above[:length, :length], q_w, k_w.mT, alpha=hd**-0.5)
         outputs.append(scores.softmax(-1) @ v_w)
     return torch.cat(outputs, dim=1).view(nh, B, T, hd).transpose(0, 1)
