@@ -73,7 +73,7 @@ for line in sys.stdin:
         sys.argv = argv
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        if 'RANK' in env:
+        if 'MASTER_PORT' in env:  # it joins others
             atexit.register(show_threads)
         runpy.run_path(argv[0], run_name='__main__')
         sys.exit()
