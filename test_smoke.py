@@ -215,8 +215,10 @@ def test_every_script_explains_its_settings_and_refuses_unknown_ones(folder, scr
 
 
 def test_the_examples_of_the_readme_run_and_print_what_they_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```\n+(?:```text\n(.*?)```)?", readme, re.S)
+    blocks = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        blocks += re.findall(r"```python\n(.*?)```\n+(?:```text\n(.*?)```)?", text, re.S)
     assert len(blocks) >= 2
     for code, expected in blocks:
         done = subprocess.run(
