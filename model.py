@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 # FLOP/s in bf16, dense, from the data sheets (SXM)
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -85,17 +85,33 @@ def attend_windows(q, k, v, windows):
     return torch.cat(outputs, dim=1).view(nh, B, T, hd).transpose(0, 1)
 
 
-def block_mask(windows):
+def block_mask(windows, size=128):
     """What attend_windows is to a CPU, for a compiled GPU.
 
-    flex_attention passes over blocks in which no position attends to any other.
+    flex_attention passes over blocks, of `size` positions each, in which no position attends to any
+    other. As windows ascend, queries attend to an earlier block if its last window is their first.
+    torch's create_block_mask finds the same from a look at every pair of positions, for which
+    torch 2.9 also breaks the graph.
     """
+    T = windows.size(1)
+    block = torch.arange(-(-T // size), device=windows.device)
+    first = windows[:, block * size]  # (B, blocks): the window of each block's first position
+    last = windows[:, (block * size + size - 1).clamp(max=T - 1)]
+    attends = (last[:, None, :] >= first[:, :, None]).tril()  # (B, blocks of queries, of keys)
+    n_keys = attends.sum(-1, dtype=torch.int32)
+    # those that a block attends to are neighbours, itself the last; the order of the rest is free
+    keys = (block[:, None] + 1 - n_keys[..., None] + block) % len(block)
 
     def may_attend(b, h, q, k):
         return (q >= k) & (windows[b, q] == windows[b, k])
 
-    B, T = windows.size()
-    return create_block_mask(may_attend, B, None, T, T, windows.device)
+    return BlockMask.from_kv_blocks(
+        n_keys[:, None],
+        keys[:, None].to(torch.int32),
+        BLOCK_SIZE=size,
+        mask_mod=may_attend,
+        seq_lengths=(T, T),
+    )
 
 
 class CausalSelfAttention(nn.Module):
@@ -110,12 +126,14 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x, cos, sin, mask=None, cache=None, value_embed=None):
         B, T, C = x.size()
-        q = self.by_head(self.c_q(x))  # (B, nh, T, hd)
-        k = self.by_head(self.c_k(x))
-        v = self.c_v(x)
+        if cache is None:  # one product for a third of the launches; Muon wants three matrices
+            weight = torch.cat((self.c_q.weight, self.c_k.weight, self.c_v.weight))
+            q, k, v = F.linear(x, weight).chunk(3, dim=-1)
+        else:  # so few tokens do not pay for the copy
+            q, k, v = self.c_q(x), self.c_k(x), self.c_v(x)
         if value_embed is not None:
             v = v + value_embed.to(v.dtype)
-        v = self.by_head(v)
+        q, k, v = self.by_head(q), self.by_head(k), self.by_head(v)  # (B, nh, T, hd)
         q = rotate(norm(q), cos, sin)
         k = rotate(norm(k), cos, sin)
         if cache is not None:
@@ -166,7 +184,7 @@ class HeadLoss(torch.autograd.Function):
         dx = torch.empty_like(x)
         dweight = torch.zeros_like(weight)
         weight = weight.to(x.dtype)
-        n_rows = 512 if x.device.type == "cpu" else 8192
+        n_rows = 512 if x.device.type == "cpu" else 16384
         for first in range(0, len(x), n_rows):
             rows = slice(first, first + n_rows)
             scored = targets[rows, None] >= 0
@@ -302,11 +320,9 @@ class GPT(nn.Module):
         for embed in self.value_embeds:
             nn.init.normal_(embed.weight, std=0.5)
         nn.init.zeros_(self.lm_head.weight)
+        bound = (3 / self.config.n_embd) ** 0.5  # for a standard deviation of n_embd ** -0.5
         for block in self.blocks:
             for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.c_fc):
-                bound = (
-                    3 / self.config.n_embd
-                ) ** 0.5  # for a standard deviation of n_embd ** -0.5
                 nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.zeros_(block.attn.c_proj.weight)
             nn.init.zeros_(block.c_proj.weight)
@@ -333,7 +349,7 @@ class GPT(nn.Module):
 
         idx, targets: (B, T) int64, T <= block_size; a target of -1 is not scored. reduction: 'mean'
         over what is scored, 'sum', or 'none' for (B, T), without gradient. windows: (B, T), the
-        number of each position's window, which attention then does not leave.
+        number of each position's window, ascending in a row, which attention then does not leave.
         """
         B, T = idx.size()
         assert T <= self.config.block_size, (
@@ -454,35 +470,59 @@ class Muon(torch.optim.Muon):
     """
 
     dtype = torch.bfloat16  # of the matrix products
+    # Set as torch.amp.GradScaler does, fused AdamW reads it, too: a tensor of no dimension on the
+    # device, 1.0 where a gradient is not finite. The step then changes nothing, and nobody has to
+    # wait for the device to decide it.
+    found_inf = None
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            by_shape = {}
+            by_shape = {}  # a matrix and a transposed one have one shape
             for p in group["params"]:
-                by_shape.setdefault(p.shape, []).append(p)
+                by_shape.setdefault((min(p.shape), max(p.shape)), []).append(p)
             for params in by_shape.values():
                 self.step_together(group, params)
 
     def step_together(self, group, params):
         """One update of matrices of equal shape."""
-        rows, columns = params[0].shape
-        grads = [p.grad for p in params]
+        rate = group["lr"]
+        if self.found_inf is not None:
+            rate = rate * (1 - self.found_inf)
+        x = self.average_gradients(group, params).to(self.dtype)
+        x = orthogonalize(x, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
+        scale = 0.2 * math.sqrt(max(params[0].shape))
+        update = x.to(params[0].dtype) * (-scale * rate)
+        torch._foreach_mul_(params, 1 - group["weight_decay"] * rate)
+        torch._foreach_add_(params, split_matrices(update, params))
+
+    def average_gradients(self, group, params):
+        """Take the gradients into the momentum; returns Nesterov's mean of both, stacked."""
         buffers = []
         for p in params:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
             buffers.append(self.state[p]["momentum_buffer"])
-        torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-        nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
-        x = torch.stack(nesterov).to(self.dtype)
-        x = x.mT if rows > columns else x
-        x = orthogonalize(x, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        update = (x.mT if rows > columns else x).to(params[0].dtype)
-        # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
-        scale = 0.2 * math.sqrt(max(rows, columns))
-        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"] * scale)
+        grads = stack_matrices([p.grad for p in params])
+        momentum = stack_matrices(buffers)
+        if self.found_inf is not None:  # the momentum takes in itself, and stays as it is
+            grads = torch.where(self.found_inf > 0, momentum, grads)
+        momentum.lerp_(grads, 1 - group["momentum"])
+        torch._foreach_copy_(buffers, split_matrices(momentum, params))
+        return grads.lerp_(momentum, group["momentum"])
+
+
+def stack_matrices(matrices):
+    """(n, rows, columns) with rows <= columns: tall matrices are transposed."""
+    return torch.stack([m.mT if m.size(0) > m.size(1) else m for m in matrices])
+
+
+def split_matrices(stack, like):
+    """The matrices of a stack, each transposed where the one of `like` is tall."""
+    is_tall = [m.size(0) > m.size(1) for m in like]
+    tall = stack.mT.contiguous() if any(is_tall) else stack
+    return [tall[i] if is_tall[i] else stack[i] for i in range(len(like))]
 
 
 def orthogonalize(x, coefficients, n_steps, eps):

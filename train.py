@@ -487,17 +487,24 @@ def add_gradients(step):
     return loss_sum / step.n_targets
 
 
-def add_up(*numbers):
-    """Floats and tensors of no dimension, each added up over all processes, as floats."""
-    numbers = [torch.as_tensor(x, dtype=torch.float32, device=device) for x in numbers]
-    return processes.add_up(torch.stack(numbers), device).tolist()
-
-
 def update_weights(loss, norm):
-    """A step of the optimizers, unless loss or gradient went wrong; five in a row end the run."""
-    if math.isfinite(loss) and math.isfinite(norm):
-        for optimizer in optimizers:
-            optimizer.step()
+    """A step of the optimizers, unless loss or gradient went wrong, which the device decides.
+
+    Returns (loss, norm, number of signals), a tensor: reading it waits for the device.
+    """
+    numbers = torch.stack([loss, torch.full_like(loss, len(signals))])
+    loss, n_signals = processes.add_up(numbers, device)
+    found_inf = 1.0 - torch.isfinite(loss + norm).float()
+    for optimizer in optimizers:
+        optimizer.found_inf = found_inf
+        optimizer.step()
+    raw_model.zero_grad(set_to_none=True)
+    return torch.stack([loss, norm, n_signals])
+
+
+def count_bad_steps(loss, norm):
+    """Steps in a row that changed nothing, as something was not finite; five end the run."""
+    if math.isfinite(loss + norm):
         progress.bad_steps = 0
     else:
         progress.bad_steps += 1
@@ -505,7 +512,6 @@ def update_weights(loss, norm):
             f"iter {progress.iter_num + 1} skipped: loss {loss}, gradient norm {norm} "
             f"({progress.bad_steps} in a row)"
         )
-    raw_model.zero_grad(set_to_none=True)
     if progress.bad_steps == 5:
         stop(
             f"5 steps in a row were not finite; {last_saved}. "
@@ -561,12 +567,12 @@ while True:
     lr = set_learning_rates()
     loss = add_gradients(step)
     norm = torch.nn.utils.clip_grad_norm_(raw_model.parameters(), grad_clip or math.inf)
+    numbers = update_weights(loss, norm)
     interval.n_targets += step.n_targets
     progress.cursor = step.next_cursor
     step = next_step(progress.cursor)  # while the GPU is busy
-    loss, n_signals = add_up(loss, len(signals))
-    norm = norm.item()
-    update_weights(loss, norm)
+    loss, norm, n_signals = numbers.tolist()  # waits for it, once a step
+    count_bad_steps(loss, norm)
     progress.iter_num += 1
 
     if progress.iter_num % log_interval == 0 or progress.iter_num == max_iters:

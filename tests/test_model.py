@@ -1,9 +1,12 @@
 """Tests of the model: its parts against plain versions, its cache, its windows, its loss."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import create_block_mask
 
 from model import GPT, GPTConfig, HeadLoss, block_mask
 
@@ -125,3 +128,68 @@ def test_three_ways_to_stay_within_windows_attend_alike():
     masked, cut, blocks = outputs
     torch.testing.assert_close(cut, masked, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(blocks, masked, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [50, 128, 300, 1024])
+def test_block_mask_skips_what_torchs_own_skips(length):
+    rng = np.random.default_rng(length)
+    rows = []
+    for n_windows in (1, 3, 9):
+        rows.append(np.sort(rng.integers(0, n_windows, length)))
+    windows = torch.tensor(np.stack(rows))
+
+    def may_attend(b, h, q, k):
+        return (q >= k) & (windows[b, q] == windows[b, k])
+
+    want = create_block_mask(may_attend, 3, None, length, length, "cpu")
+    assert torch.equal(block_mask(windows).to_dense(), want.to_dense())
+
+
+def optimizers_of(gpt):
+    return gpt.configure_optimizers(0.01, 0.2, 0.015, 0.1, (0.8, 0.95), False)
+
+
+def set_random_gradients(gpt, seed):
+    torch.manual_seed(seed)
+    for p in gpt.parameters():
+        p.grad = torch.randn_like(p)
+
+
+def test_muon_steps_as_torchs_own_does():
+    gpt = model()
+    twin = copy.deepcopy(gpt)
+    muon, _ = optimizers_of(gpt)
+    options = dict(lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    plain = torch.optim.Muon(twin.blocks.parameters(), **options)
+    for step in range(3):
+        for each in (gpt, twin):
+            set_random_gradients(each, step)
+        muon.step()
+        plain.step()
+    start = list(model().blocks.parameters())
+    for p, want, begin in zip(
+        gpt.blocks.parameters(), twin.blocks.parameters(), start, strict=True
+    ):
+        # torch's multiplies in bfloat16
+        assert (p - want).norm() < 0.02 * (want - begin).norm()
+        buffers = muon.state[p]["momentum_buffer"], plain.state[want]["momentum_buffer"]
+        torch.testing.assert_close(*buffers)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing(bad):
+    """As if it had not been: the next steps go where they go without it."""
+    gpt = model()
+    twin = copy.deepcopy(gpt)
+    for each, found in ((gpt, [0.0, 1.0, 0.0]), (twin, [0.0, 0.0])):
+        optimizers = optimizers_of(each)
+        for step, found_inf in enumerate(found):
+            set_random_gradients(each, 0 if step == 0 else 1)
+            if found_inf:
+                for p in each.parameters():
+                    p.grad.view(-1)[0] = bad
+            for optimizer in optimizers:
+                optimizer.found_inf = torch.tensor(found_inf)
+                optimizer.step()
+    for p, want in zip(gpt.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, want)
