@@ -64,7 +64,7 @@ input = (
 data_dir = "data/pypi"  # folder to write
 download_mb = 36.0  # without input: how much of the manifest to download, in MB; all of it is 1111
 max_files = 0  # read this many files at most; 0: all
-train_split = 0.9  # share of the projects, and so about of the documents, for train.bin
+train_split = 0.9  # share of the projects, and so of the documents, for train.bin; 1.0: all
 seed = 1337  # of the split
 context = 1024  # tokens in a window, train.py's block_size: its position, then content
 stride = STRIDE  # windows start at multiples of this many tokens
@@ -265,6 +265,8 @@ def choose_validation(groups, lengths, train_split):
     So a project is on the same side in every run and every folder with this seed.
     groups: uint64 (documents,), hashes; lengths: int64 (documents,), tokens.
     """
+    if train_split in (0, 1):  # the other side comes from another folder
+        return np.full(groups.size, train_split == 0)
     in_val = groups >= np.uint64(int(train_split * 2**64))
     # a project that would be a fifth of validation by itself goes to train: validation would
     # measure its style
@@ -312,7 +314,7 @@ def open_input(bar):
 
 def check_settings():
     """Ends the program where the settings contradict each other, before anything is made."""
-    if not 0 < train_split < 1:
+    if not 0 <= train_split <= 1:
         fail(f"train_split={train_split} must lie between 0 and 1")
     if not 0 < stride < context:
         fail(f"stride={stride} must lie between 0 and context={context}")
@@ -466,6 +468,9 @@ def report(documents, log, meta, in_val, seconds):
     for skipped in log.damaged:
         print(f"prepare.py: warning: {skipped.name} is {skipped.detail}", file=sys.stderr)
     data = "" if data_dir == "data/pypi" else f" --data_dir={shlex.quote(data_dir)}"
+    if not 0 < train_split < 1:
+        other = "validation" if train_split else "training"
+        data += f"{'' if data else ' --data_dir=data/pypi'},FOLDER with {other} documents"
     print(f"written     {data_dir}; next: python train.py{data}")
 
 
@@ -479,6 +484,9 @@ def report_split(documents, meta, in_val):
     )
     for split, is_chosen in {"train": ~in_val, "val": in_val}.items():
         lengths = documents.lengths[is_chosen]
+        if not lengths.size:
+            print(f"  {split:10}{0:>10}")
+            continue
         print(
             f"  {split:10}{lengths.size:>10,}{meta[split]['projects']:>10,}{lengths.sum():>13,}"
             f"{lengths.mean():>7.0f}{np.median(lengths):>8.0f}"
@@ -503,7 +511,7 @@ def main():
     if not documents.lengths.size:
         fail(nothing_found(source, log))
     split_by = split_into_groups(documents)
-    if np.unique(documents.groups).size == 1:
+    if 0 < train_split < 1 and np.unique(documents.groups).size == 1:
         fail(
             f"the validation split would be empty: the {documents.lengths.size:,} valid workflows "
             f"of {source} are all near duplicates; give more of them, or raise max_files"

@@ -115,6 +115,12 @@ def load(data_dir):
                     "again."
                 )
     tables = {split: np.concatenate(parts) for split, parts in data.tables.items()}
+    for split, table in tables.items():
+        if not len(table):
+            raise ValueError(
+                f"{data_dir} has no documents for {split}. Name a second folder that has, after a "
+                "comma, or run prepare.py with a --train_split between 0 and 1"
+            )
     return data._replace(tables=tables)
 
 
@@ -123,7 +129,9 @@ def load_folder(data, folder, number):
     with open(os.path.join(folder, "meta.json"), encoding="utf-8") as f:
         meta = json.load(f)
     for split in data.ids:
-        ids = np.memmap(os.path.join(folder, f"{split}.bin"), np.uint16, "r")
+        path = os.path.join(folder, f"{split}.bin")
+        # an empty file, as a train_split of 0 or 1 leaves one, cannot be mapped
+        ids = np.memmap(path, np.uint16, "r") if os.path.getsize(path) else np.zeros(0, np.uint16)
         offsets = np.fromfile(os.path.join(folder, f"{split}.idx"), np.int64)
         sizes = len(offsets) - 1, len(ids)
         promised = meta[split]["documents"], meta[split]["tokens"]
@@ -131,8 +139,8 @@ def load_folder(data, folder, number):
         is_sound = (
             sizes == promised
             and offsets[-1] == len(ids)
-            and lengths.min() > 0
-            and ids.max() < meta["vocab_size"]
+            and (lengths > 0).all()
+            and ids.max(initial=0) < meta["vocab_size"]
         )
         if not is_sound:
             raise ValueError(
