@@ -17,6 +17,7 @@ import prepare
 import tct_github_workflow as tct
 from data.digest import masked_digest
 from data.sources import Workflow
+from data.windows import load
 from tests.preparing import (
     LETTERS,
     PREPARE,
@@ -265,6 +266,19 @@ def test_ten_files_give_both_sides_something(tmp_path, projects):
     prepared(source, f"--data_dir={tmp_path}/d", "--max_files=10", "--train_split=0.99")
     train, val = documents(tmp_path / "d", "train"), documents(tmp_path / "d", "val")
     assert train and val and len(train + val) == 10
+
+
+def test_a_split_of_ones_own_is_two_folders_each_all_on_one_side(tmp_path):
+    for name, share in {"a": 1, "b": 0}.items():
+        source = write_rows(tmp_path / "in.jsonl", 10, 5)
+        done = prepared(source, f"--data_dir={tmp_path}/{name}", f"--train_split={share}")
+        assert f"--data_dir={tmp_path}/{name},FOLDER" in done.stdout
+        prepared(f"--inspect={tmp_path}/{name}")
+    both = load(f"{tmp_path}/a,{tmp_path}/b")
+    assert [len(both.tables[split]) for split in ("train", "val")] == [10, 10]
+    for name, missing in {"a": "val", "b": "train"}.items():
+        with pytest.raises(ValueError, match=f"no documents for {missing}. Name a second folder"):
+            load(f"{tmp_path}/{name}")
 
 
 def test_exported_windows_start_at_each_stride_and_cover_the_document(tmp_path):
