@@ -24,12 +24,14 @@ Rules, the values of Problem.rule:
     id-case, uses, matrix, concurrency, limit
                  SERVER_RULES: GitHub's servers refuse it, the parser that it publishes does not
     reference    a name in an expression that does not exist: GitHub runs it, but reads nothing
+    steps, variable, shell, condition, glob
+                 where it is asked for: GitHub runs it, but nobody means it, see advice.py
 """
 
 import functools
 from dataclasses import dataclass
 
-from . import conversion, references
+from . import advice, conversion, references
 from .definitions import ROOT, place
 from .expression_parser import (
     BLANKS,
@@ -61,15 +63,16 @@ class Problem:
     message: str
 
 
-def check(json_str):
+def check(json_str, with_advice=False):
     """list of Problem, empty if GitHub takes the workflow and all names in it exist.
 
+    with_advice: also what GitHub takes and nobody means.
     Raises EncodeError if json_str is not JSON text or not an object.
     """
-    return check_document(parse_json(json_str))
+    return check_document(parse_json(json_str), with_advice)
 
 
-def check_document(document):
+def check_document(document, with_advice=False):
     """check() of the objects that a workflow's JSON text stands for."""
     workflow = document
     reader = read(workflow)
@@ -81,6 +84,8 @@ def check_document(document):
         # From here on every value is of the kind that its place asks for.
         problems += conversion.problems(workflow)
         problems += references.problems(workflow, reader.uses)
+        if with_advice:
+            problems += advice.problems(workflow)
     found = [
         Problem(json_path(path), rule, on_one_line(message)) for path, rule, message in problems
     ]

@@ -16,6 +16,7 @@ from .expression_parser import BLANKS, is_expression
 
 MAX_ID = 99  # characters
 ID = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
+WORKFLOWS = ".github/workflows"  # the folder of those that a job may call
 MAX_GROUP = 400  # characters of a concurrency group
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -192,6 +193,7 @@ def check_job(name, job, path, report):
     for service in services if isinstance(services, dict) else ():
         check_image(services[service], (*path, "services", service), report)
     check_matrix(job.get("strategy"), (*path, "strategy"), report)
+    check_workflow(job.get("uses"), (*path, "uses"), report)
     check_steps(job.get("steps") or [], (*path, "steps"), report)
 
 
@@ -232,6 +234,20 @@ def is_action(uses):
     repository, _, ref = uses.partition("@")
     folders = [folder for folder in re.split(r"[/\\]", repository) if folder]
     return len(folders) >= 2 and ref != "" and "@" not in ref
+
+
+def check_workflow(uses, path, report):
+    """Server: a job calls ./.github/workflows/file.yml, or one of a repository, at a ref."""
+    if uses is None:
+        return
+    file, at, ref = as_text(uses).partition("@")
+    owner, _, name = file.rpartition(f"{WORKFLOWS}/")
+    is_here = owner in ("./", "$/") and not at
+    is_owned = re.fullmatch(r"[^/]+/[^/]+/", owner) is not None and ref != ""
+    is_file = re.fullmatch(r"[^/]+\.ya?ml", name) is not None
+    if not is_file or not (is_here or is_owned) or re.search(r"[\0-\x20]", as_text(uses)):
+        wanted = f"./{WORKFLOWS}/file.yml or owner/repository/{WORKFLOWS}/file.yml@ref"
+        report(path, "uses", f"{as_text(uses):.60} where GitHub wants {wanted}")
 
 
 def check_concurrency(concurrency, path, report):

@@ -2,16 +2,20 @@
 
 "schema"  what SchemaStore's schema allows
 "github"  what GitHub's parser accepts, too: github_rules.json, which derive_rules.py makes
+"clean"   without what GitHub takes and nobody means, too: clean_rules.json, changes to the former
+          as a JSON Patch, each with its reason (actionlint names the same ones)
 """
 
+import copy
 import functools
 import json
 from pathlib import Path
 
 from .expressions import ExpressionText
-from .schema import SCHEMA
+from .schema import SCHEMA, apply_patch
 
-NAMES = ("schema", "github")
+NAMES = ("schema", "github", "clean")
+CLEAN_FILE = Path(__file__).parent / "clean_rules.json"
 
 
 @functools.cache
@@ -37,6 +41,9 @@ def schema_of(rules):
     if rules == "schema":
         return SCHEMA
     github = github_rules()
+    if rules == "clean":
+        github = copy.deepcopy(github)
+        apply_patch(github, json.loads(CLEAN_FILE.read_bytes()))
     both = [*SCHEMA.get("allOf", ()), {"$ref": github["root"]}]
     definitions = {**SCHEMA["definitions"], **github["definitions"]}
     return {**SCHEMA, "definitions": definitions, "allOf": both}

@@ -14,7 +14,7 @@ from tct_github_workflow.schema import validator
 from .workflows import corpus, token_ids, tokens_of, written
 
 
-@pytest.fixture(params=["schema", "github"])
+@pytest.fixture(params=["schema", "github", "clean"])
 def rules(request):
     return request.param
 
@@ -30,7 +30,7 @@ def is_valid(document, rules):
     """What a validator says, or check(), which reads GitHub's rules in another way."""
     if rules == "schema":
         return validator.is_valid(document)
-    problems = tct.check(json_text.dump_json(document))
+    problems = tct.check(json_text.dump_json(document), with_advice=rules == "clean")
     return all(problem.rule == "reference" for problem in problems)
 
 
@@ -80,12 +80,12 @@ def test_every_token_of_a_valid_workflow_is_accepted_and_the_end_is_the_end(text
 
 def test_keys_may_come_in_any_order(rules):
     fields = {"runs-on": "x", "steps": [{"run": "a"}], "needs": "b", "if": True}
-    other = {"runs-on": "x"}
+    other = {"runs-on": "x", "steps": [{"run": "a"}]}
     for order in itertools.permutations(fields):
         job = {key: fields[key] for key in order}
         assert accepts({"jobs": {"j": job, "b": other}, "on": "push"}, rules)
     for order in itertools.permutations(["run", "shell", "working-directory", "name"]):
-        job = {"runs-on": "x", "steps": [dict.fromkeys(order, "v")]}
+        job = {"runs-on": "x", "steps": [dict.fromkeys(order, "v {0}")]}
         assert accepts({"on": "push", "jobs": {"j": job}}, rules)
 
 
@@ -167,7 +167,7 @@ def test_mutated_workflows_are_accepted_exactly_when_they_are_valid(texts, rules
             valid = is_valid(copy, rules)
             counts[valid] += 1
             assert accepts(copy, rules) == valid, json_text.dump_json(copy)
-    assert min(counts.values()) > 10, counts
+    assert min(counts.values()) > 5, counts
 
 
 # --- masks ---------------------------------------------------------------------------------------

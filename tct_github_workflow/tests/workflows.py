@@ -89,7 +89,12 @@ WRITTEN = [
                 ],
             },
             "build": {"runs-on": "x", "steps": [{"id": "get", "run": "make"}]},
-            "lint": {"needs": "build", "runs-on": "x", "outputs": {"o": "${{ env.A }}"}},
+            "lint": {
+                "needs": "build",
+                "runs-on": "x",
+                "outputs": {"o": "${{ env.A }}"},
+                "steps": [{"run": "make lint"}],
+            },
         },
     },
 ]

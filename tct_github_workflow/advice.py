@@ -1,0 +1,130 @@
+"""What GitHub takes in a workflow and nobody can mean: the other reading of clean_rules.json.
+
+problems({"on": "push", "jobs": {"a": {"runs-on": "x"}}})
+    -> [(("jobs", "a"), "steps", "a job without steps does nothing")]
+
+These are rules of actionlint's that real workflows keep; shared with the matcher is nothing.
+
+    steps      a job has steps, or uses a workflow
+    variable   environment variables have names that a shell can read
+    shell      a shell is one that runners have, or a command with {0} in it
+    condition  an `if` with ${{ }} is that and nothing else: with text around it, it always holds
+    glob       branches, tags and paths are named by patterns that something can match
+"""
+
+import re
+
+from .expression_parser import OPEN, split
+
+SHELLS = frozenset(["bash", "cmd", "powershell", "pwsh", "python", "sh"])
+NOT_IN_NAMES = re.compile(r"[ \t\r\n&=]|\$\{\{")
+REF_FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
+PATH_FILTERS = ("paths", "paths-ignore")
+IN_CLASS = "[!.0-9A-Z^_a-z]"
+CLASS = re.compile(rf"\[((?:{IN_CLASS}-[0-9A-Za-z]|{IN_CLASS})+)\]")  # [a-z0-9]
+
+
+def problems(workflow):
+    """list of (path as a tuple, rule, message) of a workflow whose values are of the kinds that GitHub wants."""
+    found = []
+
+    def report(path, rule, message):
+        found.append((path, rule, message))
+
+    check_filters(workflow.get("on"), report)
+    check_variables(workflow, (), report)
+    check_shell(workflow.get("defaults"), ("defaults",), report)
+    for name, job in workflow.get("jobs", {}).items():
+        check_job(job, ("jobs", name), report)
+    return found
+
+
+def check_job(job, path, report):
+    if "uses" not in job and "steps" not in job:
+        report(path, "steps", "a job without steps does nothing")
+    check_variables(job, path, report)
+    check_variables(job.get("container"), (*path, "container"), report)
+    check_shell(job.get("defaults"), (*path, "defaults"), report)
+    check_condition(job, path, report)
+    check_condition(job.get("snapshot"), (*path, "snapshot"), report)
+    services = job.get("services")
+    for name in services if isinstance(services, dict) else ():
+        check_variables(services[name], (*path, "services", name), report)
+    for i, step in enumerate(job.get("steps") or ()):
+        check_variables(step, (*path, "steps", i), report)
+        check_shell({"run": step}, (*path, "steps", i), report)
+        check_condition(step, (*path, "steps", i), report)
+
+
+def check_variables(around, path, report):
+    """The names in the `env` of a workflow, job, step or container."""
+    variables = around.get("env") if isinstance(around, dict) else None
+    for name in variables if isinstance(variables, dict) else ():
+        if NOT_IN_NAMES.search(name):
+            report((*path, "env", name), "variable", f"no shell can read a variable {name:.60}")
+
+
+def check_shell(defaults, path, report):
+    """The shell of `defaults`. (A step is like the `run` in it, its path aside.)"""
+    run = defaults.get("run") if isinstance(defaults, dict) else None
+    if not isinstance(run, dict) or "shell" not in run:
+        return
+    shell = run["shell"]
+    is_known = shell in SHELLS or "{0}" in str(shell) or OPEN in str(shell)
+    if not is_known:
+        wanted = f"one of {', '.join(sorted(SHELLS))}, or a command with {{0}}, is needed"
+        path = (*path, "run", "shell") if path[-1] == "defaults" else (*path, "shell")
+        report(path, "shell", f"no shell {shell!s:.60}: {wanted}")
+
+
+def check_condition(around, path, report):
+    """The `if` of a job or step."""
+    condition = around.get("if") if isinstance(around, dict) else None
+    if not isinstance(condition, str) or OPEN not in condition:
+        return
+    segments = split(condition)
+    if len(segments) != 3 or segments[0] or segments[2]:
+        report((*path, "if"), "condition", "with text around its ${{ }} it always holds")
+
+
+def check_filters(events, report):
+    """The patterns of branches, tags and paths in `on`."""
+    if not isinstance(events, dict):
+        return
+    for event, options in events.items():
+        for key in (*REF_FILTERS, *PATH_FILTERS):
+            patterns = options.get(key, []) if isinstance(options, dict) else []
+            for pattern in patterns if isinstance(patterns, list) else [patterns]:
+                reason = why_no_glob(str(pattern), key in REF_FILTERS)
+                if reason:
+                    report(("on", event, key), "glob", f"{pattern!s:.60}: {reason}")
+
+
+def why_no_glob(pattern, is_ref):
+    """Why no branch or tag (is_ref), or no path, matches a pattern; None if some can."""
+    text = pattern.removeprefix("!")
+    if not text:
+        return "there is nothing to match"
+    for match in CLASS.finditer(text):
+        if len(match[1]) == 1:
+            return f"{match[0]} matches one character alone"
+    text = CLASS.sub("x", text)
+    if re.search(r"[\[\\]", text):
+        return "a [ that is no class such as [a-z], or a \\"
+    if re.search(r"(?:^|[*+?])[+?]", text):
+        return "there is nothing that ? or + repeats"
+    return why_no_ref(text) if is_ref else why_no_path(text)
+
+
+def why_no_ref(text):
+    if re.search(r"[\0-\x20:^~]", text):
+        return "a branch or tag has no blank, :, ^ or ~ in its name"
+    if text.startswith("/") or text.rstrip("+?").endswith(("/", ".")):
+        return "a branch or tag does not begin with / or end with / or ."
+    return None
+
+
+def why_no_path(text):
+    if re.search(r"[\0-\x1f]", text) or text != text.strip(" "):
+        return "a path has no line break in it, and no blank at its ends"
+    return None

@@ -1,0 +1,87 @@
+"""What nobody means, by both readings: advice.py and the matcher's clean_rules.json."""
+
+import json
+
+import pytest
+
+import tct_github_workflow as tct
+
+from .workflows import corpus, tokens_of
+
+STEPS = [{"run": "x"}]
+
+
+def job_with(**fields):
+    return {"on": "push", "jobs": {"a": {"runs-on": "x", "steps": STEPS, **fields}}}
+
+
+def with_step(**fields):
+    return job_with(steps=[{"run": "x", **fields}])
+
+
+def filtered(key, *patterns):
+    return {**job_with(), "on": {"push": {key: list(patterns)}}}
+
+
+def accepts(document, rules):
+    matcher = tct.Matcher(rules=rules)
+    return all(map(matcher.accept_token, tokens_of(document))) and matcher.is_terminated()
+
+
+GOOD = [
+    job_with(env={"A-b.c": 1, "(^_^)": None, "é": "a b = c"}),
+    job_with(defaults={"run": {"shell": "${{ matrix.shell }}"}}),
+    with_step(shell="bash -el {0}"),
+    with_step(**{"if": "${{ github.ref == 'x' }}"}),
+    with_step(**{"if": "github.ref == '${'"}),
+    {"on": "push", "jobs": {"a": {"uses": "./.github/workflows/a.yml"}}},
+    filtered("branches", "main", "!v[0-9]+.[0-9]?", "**", "a/**/b", "[ab]c*d", "a.b/.c", "!!a"),
+    filtered("paths", "src/**", "/a b", "*.py", "[!a]?x", "a:b~", "./"),
+]
+BAD = [
+    ("steps", "$.jobs.a", {"on": "push", "jobs": {"a": {"runs-on": "x"}}}),
+    ("variable", '$.env["A B"]', {**job_with(), "env": {"A B": 1}}),
+    ("variable", '$.jobs.a.env["A=1"]', job_with(env={"A=1": 1})),
+    ("variable", '$.jobs.a.env["${{ github.ref }}"]', job_with(env={"${{ github.ref }}": 1})),
+    ("variable", '$.jobs.a.steps[0].env["a&b"]', with_step(env={"a&b": 1})),
+    (
+        "variable",
+        '$.jobs.a.services.db.env["a\\nb"]',
+        job_with(services={"db": {"image": "x", "env": {"a\nb": 1}}}),
+    ),
+    ("shell", "$.jobs.a.steps[0].shell", with_step(shell="bash -e")),
+    ("shell", "$.defaults.run.shell", {**job_with(), "defaults": {"run": {"shell": "zsh"}}}),
+    ("shell", "$.jobs.a.defaults.run.shell", job_with(defaults={"run": {"shell": "zsh"}})),
+    ("condition", "$.jobs.a.if", job_with(**{"if": "${{ github.ref }} "})),
+    ("condition", "$.jobs.a.steps[0].if", with_step(**{"if": "a ${{ github.ref }}"})),
+    ("condition", "$.jobs.a.steps[0].if", with_step(**{"if": "${{ env.A }}${{ env.B }}"})),
+    *[
+        ("glob", "$.on.push.tags", filtered("tags", glob))
+        for glob in ("a b", "a\n", "v^", "a/", "a.?", "/a", "+a", "*+", "[a]", "[ab", "\\d", "!")
+    ],
+    *[
+        ("glob", "$.on.push.paths", filtered("paths", glob))
+        for glob in (" a", "a ", "a\nb", "?", "a+?", "[]", "[-", "a\\b", "!")
+    ],
+]
+
+
+@pytest.mark.parametrize("workflow", GOOD)
+def test_nothing_is_said_of_what_may_be_meant(workflow):
+    found = [p for p in tct.check(json.dumps(workflow), with_advice=True) if p.rule != "reference"]
+    assert found == []
+    assert accepts(workflow, "clean")
+
+
+@pytest.mark.parametrize("rule, path, workflow", BAD)
+def test_both_readings_find_what_nobody_means_and_github_takes_it(rule, path, workflow):
+    assert tct.check(json.dumps(workflow)) == []
+    problems = tct.check(json.dumps(workflow), with_advice=True)
+    assert [(problem.path, problem.rule) for problem in problems] == [(path, rule)]
+    assert accepts(workflow, "github") and not accepts(workflow, "clean")
+
+
+def test_hardly_a_real_workflow_has_any():
+    workflows = [text for text in corpus(1_000) if tct.check(text) == []]
+    found = [text for text in workflows if tct.check(text, with_advice=True)]
+    assert len(found) <= 0.003 * len(workflows)
