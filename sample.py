@@ -52,7 +52,7 @@ top_k = 0  # choose among the k most likely tokens; 0: among all
 top_p = 1.0  # choose among the most likely tokens that make up this share; 1.0: among all
 seed = 1337  # sample i follows from (seed, i), whatever the batch_size
 constrained = True  # only what can still become a valid workflow; False: whatever the model says
-rules = "github"  # what is valid: "github": what its parser accepts; "clean": and nobody's mistake; "schema" alone
+rules = "github"  # what it may write: see rules.py of the package: "schema", "github", "clean"
 stream = False  # show the first sample while it is written
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 

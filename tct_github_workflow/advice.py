@@ -25,7 +25,7 @@ CLASS = re.compile(rf"\[((?:{IN_CLASS}-[0-9A-Za-z]|{IN_CLASS})+)\]")  # [a-z0-9]
 
 
 def problems(workflow):
-    """list of (path as a tuple, rule, message) of a workflow whose values are of the kinds that GitHub wants."""
+    """list of (path as a tuple, rule, message). workflow: its values are of the right kinds."""
     found = []
 
     def report(path, rule, message):
