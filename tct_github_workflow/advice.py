@@ -1,6 +1,6 @@
 """What GitHub takes in a workflow and nobody can mean: the other reading of clean_rules.json.
 
-problems({"on": "push", "jobs": {"a": {"runs-on": "x"}}})
+problems({"on": "push", "jobs": {"a": {"runs-on": "x"}}}, [])
     -> [(("jobs", "a"), "steps", "a job without steps does nothing")]
 
 These are rules of actionlint's that real workflows keep; shared with the matcher is nothing.
@@ -9,12 +9,14 @@ These are rules of actionlint's that real workflows keep; shared with the matche
     variable   environment variables have names that a shell can read
     shell      a shell is one that runners have, or a command with {0} in it
     condition  an `if` with ${{ }} is that and nothing else: with text around it, it always holds
+    oddity     expressions are such as people write, see oddities.py
     glob       branches, tags and paths are named by patterns that something can match
 """
 
 import re
 
 from .expression_parser import OPEN, split
+from .oddities import oddities
 
 SHELLS = frozenset(["bash", "cmd", "powershell", "pwsh", "python", "sh"])
 NOT_IN_NAMES = re.compile(r"[ \t\r\n&=]|\$\{\{")
@@ -24,9 +26,14 @@ IN_CLASS = "[!.0-9A-Z^_a-z]"
 CLASS = re.compile(rf"\[((?:{IN_CLASS}-[0-9A-Za-z]|{IN_CLASS})+)\]")  # [a-z0-9]
 
 
-def problems(workflow):
-    """list of (path as a tuple, rule, message). workflow: its values are of the right kinds."""
+def problems(workflow, expressions):
+    """list of (path as a tuple, rule, message).
+
+    workflow: its values are of the right kinds; expressions: [(path, text)] in it.
+    """
     found = []
+    for path, text in expressions:
+        found += [(path, "oddity", f"{text:.60}: {odd}") for odd in oddities(text)]
 
     def report(path, rule, message):
         found.append((path, rule, message))

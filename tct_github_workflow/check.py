@@ -24,7 +24,7 @@ Rules, the values of Problem.rule:
     id-case, uses, matrix, concurrency, limit
                  SERVER_RULES: GitHub's servers refuse it, the parser that it publishes does not
     reference    a name in an expression that does not exist: GitHub runs it, but reads nothing
-    steps, variable, shell, condition, glob
+    steps, variable, shell, condition, glob, oddity
                  where it is asked for: GitHub runs it, but nobody means it, see advice.py
 """
 
@@ -85,7 +85,7 @@ def check_document(document, with_advice=False):
         problems += conversion.problems(workflow)
         problems += references.problems(workflow, reader.uses)
         if with_advice:
-            problems += advice.problems(workflow)
+            problems += advice.problems(workflow, reader.expressions)
     found = [
         Problem(json_path(path), rule, on_one_line(message)) for path, rule, message in problems
     ]
@@ -130,6 +130,7 @@ class Reader:
     def __init__(self):
         self.problems = []  # (path as a tuple, rule, message)
         self.uses = []  # (path, Expression), each expression in the document that names something
+        self.expressions = []  # (path, text of each one that GitHub takes)
         self.has_literals = False  # whether there is a ${{ 'string' }}: read fold_literals() of it
 
     def report(self, path, rule, message):
@@ -282,7 +283,10 @@ class Reader:
         expression, problems = at.scope.read(text)
         for rule, message in problems:
             self.report(path, rule, message)
-        if not problems and expression.names:
+        if problems:
+            return
+        self.expressions.append((path, text))
+        if expression.names:
             self.uses.append((path, expression))
 
     def read_condition(self, text, at, path):

@@ -107,6 +107,10 @@ class Syntax:
     functions  {lower-case name: (least, most) arguments}
     """
 
+    numbers = NUMBERS
+    keywords = KEYWORDS
+    compares_once = False  # whether a comparison of a comparison is refused
+
     def __init__(self, contexts, functions):
         self.contexts = contexts
         self.functions = functions
@@ -143,7 +147,7 @@ class Syntax:
             self.outside.add(control)
         if name in ("literal", "literal $", "literal ${"):
             self.literals.add(control)
-        if name[0] == "name" and not (name[1] in KEYWORDS and name[2]):
+        if name[0] == "name" and not (name[1] in self.keywords and name[2]):
             self.used[control] = self.bit.get(name[1].lower(), 0)
 
     def names_allowed(self, contexts, functions):
@@ -220,8 +224,9 @@ class Syntax:
     # --- where an operand begins ------------------------------------------------------------------
     @functools.cached_property
     def _numbers(self):
-        live = [char for char in NUMBER_STARTS if NUMBERS.live[NUMBERS.next[0, char]]]
-        return [(bytes([char]), self.to("number", int(NUMBERS.next[0, char]))) for char in live]
+        numbers = self.numbers
+        live = [char for char in NUMBER_STARTS if numbers.live[numbers.next[0, char]]]
+        return [(bytes([char]), self.to("number", int(numbers.next[0, char]))) for char in live]
 
     def _operand(self, blank):
         """Moves where an operand may begin: blanks lead to the control `blank`."""
@@ -266,11 +271,12 @@ class Syntax:
             self.add(done, 0, *after)
 
     def _add_numbers(self):
-        for state in np.flatnonzero(NUMBERS.live):
-            moves = self._after_operand("done") if NUMBERS.accept[state] else []
-            for char in np.flatnonzero(NUMBERS.live[NUMBERS.next[state, :OTHER]]):
-                moves.append(([char], self.to("number", int(NUMBERS.next[state, char]))))
-            self.add(("number", int(state)), int(NUMBERS.distance[state]), *moves)
+        numbers = self.numbers
+        for state in np.flatnonzero(numbers.live):
+            moves = self._after_operand("done") if numbers.accept[state] else []
+            for char in np.flatnonzero(numbers.live[numbers.next[state, :OTHER]]):
+                moves.append(([char], self.to("number", int(numbers.next[state, char]))))
+            self.add(("number", int(state)), int(numbers.distance[state]), *moves)
 
     # --- after an operand -------------------------------------------------------------------------
     def _after_operand(self, blank):
@@ -294,6 +300,18 @@ class Syntax:
             (b"[", self.act("open", "[")),
         ]
 
+    def _after_context(self, context):
+        """Moves after the whole name of a context."""
+        return self._after_access(context if context in NAMED_CONTEXTS else None)
+
+    def _after_property(self, context):
+        """Moves after context.name, or after a further name, context None."""
+        return self._after_access(None)
+
+    def after_bracket(self, opener):
+        """The control after the bracket that closes "(", "[" or the call of a function."""
+        return self.number["access", None]
+
     def _add_after_operands(self):
         self.add("done", 0, *self._after_operand("done"))
         for context in (None, *NAMED_CONTEXTS):
@@ -301,7 +319,7 @@ class Syntax:
             self.add(("access", context), 0, *self._after_access(context))
             star = (b"*", self.to("access", None))
             self.add(dot, 1, (BLANKS, self.to(*dot)), (LETTERS, self.to(*part)), star)
-            self.add(part, 0, *self._after_access(None), (WORD, self.to(*part)))
+            self.add(part, 0, *self._after_property(context), (WORD, self.to(*part)))
         close = (b"]", self.act("close", "["))
         self.add("star", 0, (BLANKS, self.to("star")), close)
         self.add("equal", 2, (b"=", self.to("operand")))
@@ -316,7 +334,7 @@ class Syntax:
         exact: in just these letters a keyword begins so.
         """
         begun += char
-        if exact and any(word.startswith(begun) for word in KEYWORDS):
+        if exact and any(word.startswith(begun) for word in self.keywords):
             return begun, True
         begun = begun.lower()
         if any(name.startswith(begun) for name in (*self.contexts, *self.functions)):
@@ -326,7 +344,7 @@ class Syntax:
     def _longer_names(self, begun, exact):
         """{a letter: what _longer_name() says of it} for those that continue some name."""
         found = {}
-        for name in (*KEYWORDS, *self.contexts, *self.functions):
+        for name in (*self.keywords, *self.contexts, *self.functions):
             if name.lower().startswith(begun.lower()) and len(name) > len(begun):
                 for char in {name[len(begun)], name[len(begun)].lower(), name[len(begun)].upper()}:
                     found[char] = self._longer_name(begun, exact, char)
@@ -347,11 +365,11 @@ class Syntax:
 
     def _after_name(self, name, exact):
         """Moves after a whole name."""
-        if exact and name in KEYWORDS:
+        if exact and name in self.keywords:
             return self._after_operand("done")
         name = name.lower()
         if name in self.contexts:
-            return self._after_access(name if name in NAMED_CONTEXTS else None)
+            return self._after_context(name)
         return self._call(name) if name in self.functions else []
 
     def _call(self, function):
@@ -365,7 +383,7 @@ class Syntax:
     def _name_costs(self, begun, exact, contexts, functions):
         """Bytes to a whole name, with its call; the same where no argument may be nested."""
         left = left_at_limit = FAR
-        for word in KEYWORDS if exact else ():
+        for word in self.keywords if exact else ():
             if word.startswith(begun):
                 left = left_at_limit = min(left, len(word) - len(begun))
         begun = begun.lower()

@@ -10,13 +10,14 @@ import functools
 from typing import NamedTuple, Optional
 
 from .automaton import ANY, FAR, both, from_regex, min_length, negate
+from .clean_syntax import clean_syntax_of, plain_functions
 from .expression_control import CONTEXTS, HOLLOW_COST, SITUATIONS, syntax_of
 from .utf8 import DEAD
 
 MAX_DEPTH = 50  # of GitHub's parser: levels of nesting, operators and accesses that it counts
 # GitHub wraps a condition: success() && (...), and in it format('...', ...) where text is around
 BASE_DEPTH = {"text": 1, "some": 1, "whole": 1, "bare": 3, "one": 3, "has": 4}
-AND, OR = 1, 2  # bits of State.operators
+AND, OR, COMPARED = 1, 2, 4  # bits of State.operators
 
 FUNCTIONS = {  # everywhere: the least and most arguments
     "case": (3, FAR),
@@ -61,11 +62,17 @@ class State(NamedTuple):
 
     control: int
     frame: Optional[Frame]  # None outside of expressions
-    operators: int = 0  # AND, OR: whether the parser is to the right of one, which counts as depth
+    # AND, OR: whether the parser is to the right of one, which counts as depth; COMPARED: of a
+    # comparison, where the syntax allows no other one then
+    operators: int = 0
     extra: int = 0  # levels that the operand at hand adds: each ! and each access
 
     def depth(self):
-        return self.frame.depth + (self.operators & 1) + (self.operators >> 1) + self.extra
+        operators = (self.operators & AND) + (self.operators >> 1 & 1)
+        return self.frame.depth + operators + self.extra
+
+    def is_compared(self):
+        return self.operators & COMPARED
 
 
 def bottom_frame(kind):
@@ -106,7 +113,6 @@ class Expressions:
         self.argument = number["argument"]
         self.no_argument = number["no argument"]
         self.first = number["first"]
-        self.access = number["access", None]
         self.after = {}  # (kind, size of a string that is all): the control after the first }
         for kind in SITUATIONS:
             for size in (None, "empty", "full"):
@@ -188,10 +194,15 @@ class Expressions:
         return State(control, state.frame, state.operators, state.extra + 1)
 
     def _compare(self, state, control):
-        return State(control, state.frame, state.operators, 0)
+        operators = state.operators
+        if self.syntax.compares_once:
+            if state.is_compared():
+                return None
+            operators |= COMPARED
+        return State(control, state.frame, operators, 0)
 
     def _and(self, state, control):
-        operators = state.operators | AND
+        operators = (state.operators & OR) | AND
         after = State(control, state.frame, operators, 0)
         return after if after.depth() <= MAX_DEPTH else None
 
@@ -234,7 +245,8 @@ class Expressions:
             if bracket == "[" or not self._has_enough(frame, frame.count):
                 return None
         operators, extra = frame.outside
-        return State(self.access, frame.below, operators, extra + (bracket == "["))
+        after = self.syntax.after_bracket(frame.opener)
+        return State(after, frame.below, operators, extra + (bracket == "["))
 
     def _close_early(self, state, _):
         frame = state.frame
@@ -242,7 +254,7 @@ class Expressions:
             return ASKS
         if not self._has_enough(frame, frame.count - 1):
             return None
-        return State(self.access, frame.below, *frame.outside)
+        return State(self.syntax.after_bracket(frame.opener), frame.below, *frame.outside)
 
     def _comma(self, state, _):
         frame = state.frame
@@ -299,16 +311,20 @@ class ExpressionText:
     kind       "text", "some", "has", "whole", "one" or "bare" (see expression_control.py)
     """
 
-    def __init__(self, contexts, functions, kind, more_functions=()):
+    def __init__(self, contexts, functions, kind, more_functions=(), is_clean=False):
         """contexts: names. functions: {name: (least, most) arguments}, besides FUNCTIONS.
 
         more_functions: the same of other places, to share with them what does not depend on names.
+        is_clean: see clean_syntax.py.
         """
         contexts = tuple(name.lower() for name in contexts)
         functions = {name.lower(): tuple(n) for name, n in functions.items()} | FUNCTIONS
-        more = {name.lower(): tuple(n) for name, n in dict(more_functions).items()}
+        more = {name.lower(): tuple(n) for name, n in dict(more_functions).items()} | functions
+        if is_clean:
+            functions, more = plain_functions(functions), plain_functions(more)
         all_contexts = tuple(dict.fromkeys((*CONTEXTS, *contexts)))
-        syntax = syntax_of(all_contexts, tuple(sorted({**more, **functions}.items())))
+        make = clean_syntax_of if is_clean else syntax_of
+        syntax = make(all_contexts, tuple(sorted(more.items())))
         self.expressions = expressions_of(syntax, contexts, tuple(functions))
         self.kind = kind
         self.bytes_to_end = ByState(self.expressions.bytes_to_end)
@@ -353,7 +369,9 @@ class ExpressionText:
         """What all of this depends on, for caches: less than the state."""
         if state.frame is None:
             return state.control
-        return state if self.is_deep(state) else (state.control, state.frame.shape)
+        if self.is_deep(state):
+            return state
+        return state.control, state.frame.shape, state.is_compared()
 
     def is_literal(self, state):
         """Whether the text stands inside a string of an expression."""

@@ -25,15 +25,18 @@ def github_rules():
 
 
 @functools.cache
-def expression_text(place, kind):
-    """The one automaton of strings with expressions of a place of github_rules.json."""
+def expression_text(place, kind, is_clean=False):
+    """The one automaton of strings with expressions of a place of github_rules.json.
+
+    is_clean: by the rules "clean".
+    """
     place = github_rules()["places"][place]
     more_functions = {}
     for other in github_rules()["places"].values():
         shared = place["functions"].keys() & other["functions"].keys()
         if all(place["functions"][name] == other["functions"][name] for name in shared):
             more_functions = {**other["functions"], **more_functions}
-    return ExpressionText(place["contexts"], place["functions"], kind, more_functions)
+    return ExpressionText(place["contexts"], place["functions"], kind, more_functions, is_clean)
 
 
 def schema_of(rules):
@@ -44,6 +47,17 @@ def schema_of(rules):
     if rules == "clean":
         github = copy.deepcopy(github)
         apply_patch(github, json.loads(CLEAN_FILE.read_bytes()))
+        mark_clean(github["definitions"])
     both = [*SCHEMA.get("allOf", ()), {"$ref": github["root"]}]
     definitions = {**SCHEMA["definitions"], **github["definitions"]}
     return {**SCHEMA, "definitions": definitions, "allOf": both}
+
+
+def mark_clean(schema):
+    """Says of all expressions in a schema that they are those of clean_syntax.py."""
+    children = schema if isinstance(schema, list) else schema.values()
+    for child in children:
+        if isinstance(child, (dict, list)):
+            mark_clean(child)
+    if isinstance(schema, dict) and {"place", "kind"} <= schema.keys():
+        schema["is_clean"] = True

@@ -78,12 +78,12 @@ class Texts:
         self.rests = rests
         self.used = used
         self.columns = columns or columns_of(rests)
-        self.reaches = {}  # by (Syntax, control)
+        self.reaches = {}  # by (Syntax, control, State.is_compared())
 
     def add_costs(self, to_end, automaton, state):
         """Writes bytes_to_end after each of these texts into to_end (n_texts,)."""
         expressions = automaton.expressions
-        key = (expressions.syntax, state.control)
+        key = (expressions.syntax, state.control, state.is_compared())
         if key not in self.reaches:
             self.reaches[key] = Reach(self, *key)
         reach = self.reaches[key]
@@ -95,8 +95,9 @@ class Texts:
         for control, numbers, used in reach.loose:
             allowed = numbers[used & forbidden == 0]
             to_end[allowed] = automaton.bytes_to_end[state._replace(control=control)]
-        for control, byte, rests in reach.asks:
-            after = expressions.step(state._replace(control=control), byte)
+        for control, operators, byte, rests in reach.asks:
+            asking = state._replace(control=control, operators=operators)
+            after = expressions.step(asking, byte)
             if after is not None:
                 rests.add_costs(to_end, automaton, after)
 
@@ -109,13 +110,14 @@ class Reach:
     controls  (n,) the control there: if it is in a name, what is left of that comes on top
     used      (n,) bits of the names in them
     loose     [(control, numbers, used)]: with these the cost depends on the stack by more
-    asks      [(control, byte, Texts)]: here the stack decides about the byte; the rests after it
+    asks      [(control, operators, byte, Texts)]: here the stack decides about the byte; the rests
+              after it
     """
 
-    def __init__(self, texts, syntax, control):
+    def __init__(self, texts, syntax, control, is_compared):
         states = relative_states(syntax)
         frame = None if control in syntax.outside else UNKNOWN
-        walk = Walk(states, texts, states.intern(State(control, frame)))
+        walk = Walk(states, texts, states.intern(State(control, frame, is_compared)))
         reached = np.flatnonzero(walk.ends >= 0)
         ends = walk.ends[reached]
         self.numbers = texts.numbers[reached]
@@ -133,7 +135,8 @@ class Reach:
             numbers = texts.numbers[[stop.index for stop in order]]
             used = walk.used[[stop.index for stop in order]]
             rests = Texts(numbers, [stop.rest for stop in order], used)
-            self.asks.append((order[0].control, order[0].byte, rests))
+            first = order[0]
+            self.asks.append((first.control, first.operators, first.byte, rests))
 
 
 class Stop(NamedTuple):
@@ -141,6 +144,7 @@ class Stop(NamedTuple):
 
     index: int  # of the text
     control: int
+    operators: int  # of State
     byte: int
     rest: bytes  # after the byte
 
@@ -150,7 +154,7 @@ class Walk:
 
     ends   (n,) the state after each text; DEAD or ASKED
     used   (n,) bits of the names in each text
-    stops  {move: [Stop]} of those that are ASKED: with the same move the same happens to the stack
+    stops  {(move, operators): [Stop]} of those that are ASKED: the same happens to their stack
     """
 
     def __init__(self, states, texts, start):
@@ -175,10 +179,11 @@ class Walk:
         for j in np.flatnonzero(after == ASKED).tolist():
             index = int(going[j])
             text = self.texts.rests[index]
-            control = int(self.states.controls[before[j]])
-            stop = Stop(index, control, text[i], text[i + 1 :])
-            move = int(self.states.expressions.syntax.table[control, text[i]])
-            self.stops.setdefault(move, []).append(stop)
+            state = self.states.states[before[j]]
+            compared = state.is_compared()
+            stop = Stop(index, state.control, compared, text[i], text[i + 1 :])
+            move = int(self.states.expressions.syntax.table[state.control, text[i]])
+            self.stops.setdefault((move, compared), []).append(stop)
         return going[after >= 0]
 
 
@@ -221,7 +226,7 @@ class RelativeStates:
         self.used = np.zeros(256, np.int64)
 
     def intern(self, state):
-        key = state.control, state.frame and state.frame.shape
+        key = state.control, state.frame and state.frame.shape, state.is_compared()
         if key not in self.number:
             number = self.number[key] = len(self.states)
             self.states.append(state)

@@ -55,6 +55,7 @@ BAD = [
     ("condition", "$.jobs.a.if", job_with(**{"if": "${{ github.ref }} "})),
     ("condition", "$.jobs.a.steps[0].if", with_step(**{"if": "a ${{ github.ref }}"})),
     ("condition", "$.jobs.a.steps[0].if", with_step(**{"if": "${{ env.A }}${{ env.B }}"})),
+    ("oddity", "$.jobs.a.steps[0].run", with_step(run="${{ github.shaa }}")),
     *[
         ("glob", "$.on.push.tags", filtered("tags", glob))
         for glob in ("a b", "a\n", "v^", "a/", "a.?", "/a", "+a", "*+", "[a]", "[ab", "\\d", "!")

@@ -10,8 +10,10 @@ import pytest
 from tct_github_workflow.automaton import FAR
 from tct_github_workflow.codec import encode
 from tct_github_workflow.cron import cron_lines
+from tct_github_workflow.expression_parser import OPEN, split
 from tct_github_workflow.expressions import MAX_DEPTH, ExpressionText
 from tct_github_workflow.matcher import Matcher
+from tct_github_workflow.oddities import oddities
 from tct_github_workflow.rules import expression_text, github_rules
 from tct_github_workflow.text_costs import text_costs
 from tct_github_workflow.token_table import token_table
@@ -24,12 +26,18 @@ AUTOMATA = {
     "has": [expression_text("step-name", "has")],
     "if": [expression_text("step-if", "bare"), expression_text("step-if", "has")],
 }
+CLEAN = {
+    "text": [expression_text("step-name", "text", is_clean=True)],
+    "some": [expression_text("string-strategy-context", "some", is_clean=True)],
+    "has": [expression_text("step-name", "has", is_clean=True)],
+    "if": [expression_text("step-if", kind, is_clean=True) for kind in ("bare", "has")],
+}
 # GitHub's parser reads the string in `if: ${{ 'x' }}` as a condition, here an empty one
 DIFFERENT = {("if", "${{'' }}"), ("if", "${{ '' }}")}
 
 
-def accepts(kind, text):
-    return any(automaton.accepts(text) for automaton in AUTOMATA[kind])
+def accepts(kind, text, automata=AUTOMATA):
+    return any(automaton.accepts(text) for automaton in automata[kind])
 
 
 @pytest.mark.parametrize("verdict", ["accepted", "refused"])
@@ -40,6 +48,48 @@ def test_accepts_what_githubs_parser_accepts(verdict):
         if accepts(kind, text) != (verdict == "accepted"):
             different.append((kind, text))
     assert set(different) <= DIFFERENT
+
+
+def test_clean_expressions_are_those_in_which_nothing_is_odd():
+    n_odd = 0
+    for kind, text in CASES["accepted"]:
+        if not accepts(kind, text):
+            continue
+        expressions = split(text)[1::2]
+        if kind == "if" and OPEN not in text and text.strip():
+            expressions = [text.strip()]
+        odd = [oddities(expression) for expression in expressions]
+        assert accepts(kind, text, CLEAN) == (not any(odd)), (text, odd)
+        n_odd += any(odd)
+    assert n_odd > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "is_odd"),
+    [
+        ("always().x", True),
+        ("fromJSON(env.A)[0].x && (github.event.x.y)", False),
+        ("(github).sha", True),
+        ("github.shaa", True),
+        ("github . SHA == 'x'", False),
+        ("github['sha'].x", False),
+        ("github.sha['x']", True),
+        ("steps.a.outputs.b && needs.a.result", False),
+        ("steps.a.output", True),
+        ("steps.a.outputs.b.c", True),
+        ("env.A < 3 == true", True),
+        ("(env.A < 3) == true && env.A > 0.5", False),
+        ("1e9", True),
+        ("08", True),
+        ("NaN", True),
+        ("join(env.A)", True),
+        ("case(true, 1, 2)", True),
+    ],
+)
+def test_what_is_odd(text, is_odd):
+    assert accepts("if", text)
+    assert bool(oddities(text)) == is_odd
+    assert accepts("if", text, CLEAN) != is_odd
 
 
 @pytest.mark.parametrize(
@@ -98,7 +148,7 @@ def random_states(n, seed):
     found = []
     while len(found) < n:
         kind, text = choose.choice(CASES["accepted"])
-        automaton = choose.choice(AUTOMATA[kind])
+        automaton = choose.choice(AUTOMATA[kind] + CLEAN[kind])
         begun = text.encode()[: choose.randrange(len(text) + 1)]
         state = automaton.run(automaton.start, begun)
         if state != DEAD:
