@@ -41,16 +41,17 @@ class Dfa:
         self.next = np.asarray(table, np.int32)
         self.accept = np.asarray(accept, bool)
         self.distance = np.where(self.accept, 0, FAR)
-        for _ in range(len(self.accept)):
-            shorter = np.minimum(self.distance, self._through_next())
-            if (shorter == self.distance).all():
+        for settled in range(len(self.accept)):  # so far in bytes every distance is known
+            rest = np.flatnonzero(self.distance > settled)
+            shorter = np.minimum(self.distance[rest], self._through_next(rest))
+            if (shorter == self.distance[rest]).all():
                 break
-            self.distance = shorter
+            self.distance[rest] = shorter
         self.live = self.distance < FAR
-        self.detour = np.minimum(self._through_next(), FAR)
+        self.detour = np.minimum(self._through_next(slice(None)), FAR)
 
-    def _through_next(self):
-        return (self.distance[self.next] + CHAR_BYTES).min(1)
+    def _through_next(self, states):
+        return (self.distance[self.next[states]] + CHAR_BYTES).min(1)
 
     def run(self, text):
         """The state after a str."""
@@ -94,13 +95,12 @@ def crawl(initial, follow, accept):
     states = [initial]
     table = []
     for state in states:
-        row = []
-        for target in follow(state):
+        targets = follow(state)
+        for target in dict.fromkeys(targets):  # each once, in order: they are few
             if target not in number:
                 number[target] = len(states)
                 states.append(target)
-            row.append(number[target])
-        table.append(row)
+        table.append([number[target] for target in targets])
     return Dfa(table, [accept(state) for state in states])
 
 
@@ -190,18 +190,15 @@ def words(listed):
     """Exactly the words of a frozenset."""
     if not all(word.isascii() for word in listed):
         raise ValueError("a name beyond ASCII in the schema is not supported")
-    children = {"": set()}  # beginning of a word -> characters that continue it
+    begun = {""}  # all beginnings of a word
     for word in listed:
-        for i, char in enumerate(word):
-            children.setdefault(word[:i], set()).add(char)
-
-    def follow(prefix):  # None is the dead state
-        longer = [None] * SIZE
-        for char in children.get(prefix, ()):
-            longer[ord(char)] = prefix + char
-        return longer
-
-    return crawl("", follow, lambda prefix: prefix in listed)
+        begun.update(word[:n] for n in range(1, len(word) + 1))
+    number = {prefix: i for i, prefix in enumerate(sorted(begun))}
+    dead = len(number)
+    table = np.full((dead + 1, SIZE), dead, np.int32)
+    for prefix in begun - {""}:
+        table[number[prefix[:-1]], ord(prefix[-1])] = number[prefix]
+    return Dfa(table, [prefix in listed for prefix in number] + [False])
 
 
 # --- regular expressions -------------------------------------------------------------------------

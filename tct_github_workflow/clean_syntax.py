@@ -3,10 +3,13 @@
 GitHub's parser takes `always().x`, `github.shaa`, `a == b == c` and `1e99`; it finds nothing there
 or nothing that is meant. So here
 
-- a comparison compares two values, not the outcome of another comparison (see Expressions)
-- only what fromJSON() returns is looked into, of all functions
-- numbers are plain ones
+- a comparison compares two values, not the outcome of another comparison nor a whole context;
+  < and > are followed by a number or a string
+- only what fromJSON() returns is looked into, of all functions; no comma stands before their )
+- numbers are plain ones, names are spelled in one of the common ways
 - of a context only what it holds is read: github.sha and not github.shaa or github.sha.x
+
+What depends on the stack is in expressions.py.
 """
 
 import functools
@@ -14,7 +17,8 @@ import functools
 from .automaton import from_regex
 from .expression_control import BLANKS, LETTERS, NAMED_CONTEXTS, WORD, Syntax
 
-PLAIN_NUMBERS = from_regex(r"^-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,9})?$")
+PLAIN_NUMBERS = from_regex(r"^-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?$")
+SPELLINGS = (*("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson"),)
 LOOKED_INTO = ("[", "fromjson")  # brackets and functions after which .x may stand
 
 # What is read of a value: {name: kind of value there}, ANY for any name. None: there is no telling
@@ -36,6 +40,7 @@ READ = {
     "inputs": {ANY: TEXT},
     "job": {"container": None, "services": None, "status": TEXT},
     "jobs": {ANY: "a job"},
+    "matrix": {ANY: None},
     "needs": {ANY: "a job"},
     "runner": dict.fromkeys(RUNNER, TEXT),
     "secrets": {ANY: TEXT},
@@ -55,12 +60,32 @@ def plain_functions(functions):
     return {name: (0, 0) if least == 0 else (least, most) for name, (least, most) in plain.items()}
 
 
+def not_compared(moves):
+    """Moves after an operand, less those to a comparison."""
+    return [(chars, move) for chars, move in moves if not set(chars) & set(b"=!<>")]
+
+
 class CleanSyntax(Syntax):
     """The controls of such expressions."""
 
     numbers = PLAIN_NUMBERS
     keywords = ("true", "false", "null")
-    compares_once = True
+    is_strict = True
+
+    def _longer_name(self, begun, exact, char):
+        begun += char
+        if not any(name.startswith(begun) for name in self._spellings):
+            return None
+        return begun, any(word.startswith(begun) for word in self.keywords)
+
+    @functools.cached_property
+    def _spellings(self):
+        return (*self.keywords, *self.contexts, *self.functions, *SPELLINGS)
+
+    def _after_less(self):
+        bound = [(BLANKS, self.to("bound")), (b"'", self.to("literal")), *self._numbers]
+        self.add("bound", 1, *bound)
+        return [*bound, (b"=", self.to("bound"))]
 
     def after_bracket(self, opener):
         return self.number["access", None] if opener in LOOKED_INTO else self.number["done"]
@@ -69,6 +94,10 @@ class CleanSyntax(Syntax):
         if context in READ and context not in NAMED_CONTEXTS:
             return self._after_value(context)
         return super()._after_context(context)
+
+    def _after_access(self, context):
+        moves = super()._after_access(context)
+        return not_compared(moves) if context else moves
 
     def _after_property(self, context):
         return self._after_value(READ.get(context, {}).get(ANY))
@@ -81,7 +110,7 @@ class CleanSyntax(Syntax):
             return self._after_operand("done")
         self._kinds.add(kind)
         return [
-            *self._after_operand(("value", kind)),
+            *not_compared(self._after_operand(("value", kind))),
             (b".", self.act("deeper", self.to("value dot", kind))),
             (b"[", self.act("open", "[")),
         ]

@@ -109,7 +109,7 @@ class Syntax:
 
     numbers = NUMBERS
     keywords = KEYWORDS
-    compares_once = False  # whether a comparison of a comparison is refused
+    is_strict = False  # no comparison of a comparison, no comma before a bracket that closes
 
     def __init__(self, contexts, functions):
         self.contexts = contexts
@@ -325,7 +325,10 @@ class Syntax:
         self.add("equal", 2, (b"=", self.to("operand")))
         self.add("and", 2, (b"&", self.to("operand")))
         self.add("or", 2, (b"|", self.to("operand")))
-        self.add("less", 1, *self._operand("operand"), (b"=", self.to("operand")))
+        self.add("less", 1, *self._after_less())
+
+    def _after_less(self):
+        return [*self._operand("operand"), (b"=", self.to("operand"))]
 
     # --- names ------------------------------------------------------------------------------------
     def _longer_name(self, begun, exact, char):

@@ -92,6 +92,17 @@ def situation_after(kind, size):
     return "within" if "within" in SITUATIONS[kind] else "new"
 
 
+class Rows(dict):
+    """The rows of a table as lists, each made when it is first looked up: {number: list}."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __missing__(self, number):
+        row = self[number] = self.table[number].tolist()
+        return row
+
+
 class Expressions:
     """The pushdown automaton of one place.
 
@@ -102,7 +113,7 @@ class Expressions:
         self.syntax = syntax
         self.functions = syntax.functions
         self.names = syntax.names_allowed(contexts, functions)
-        self.rows = self.names.table.tolist()
+        self.rows = Rows(self.names.table)
         self.left = self.names.left.tolist()
         self.moves = []  # of each action: (method, argument)
         for action, argument in syntax.actions:
@@ -152,7 +163,7 @@ class Expressions:
         if frame is None:
             return left
         if control == self.argument:
-            if self._has_enough(frame, frame.count - 1):
+            if self._may_close_early(frame):
                 return frame.below.to_close + 1
         elif control in self.syntax.hollow:
             left += HOLLOW_COST[frame.kind, self.syntax.hollow[control]]
@@ -172,6 +183,12 @@ class Expressions:
             return False
         least, _ = self.functions[frame.opener]
         return count >= least and (frame.opener != "case" or count % 2 == 1)
+
+    def _may_close_early(self, frame):
+        """Whether a call may end where its next argument might begin."""
+        if self.syntax.is_strict and frame.count > 1:
+            return False
+        return self._has_enough(frame, frame.count - 1)
 
     def _with_count(self, frame, count):
         """A call's frame at its count-th argument."""
@@ -195,7 +212,7 @@ class Expressions:
 
     def _compare(self, state, control):
         operators = state.operators
-        if self.syntax.compares_once:
+        if self.syntax.is_strict:
             if state.is_compared():
                 return None
             operators |= COMPARED
@@ -252,7 +269,7 @@ class Expressions:
         frame = state.frame
         if frame is UNKNOWN:
             return ASKS
-        if not self._has_enough(frame, frame.count - 1):
+        if not self._may_close_early(frame):
             return None
         return State(self.syntax.after_bracket(frame.opener), frame.below, *frame.outside)
 

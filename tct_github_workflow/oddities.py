@@ -8,10 +8,14 @@ import functools
 import re
 
 from .clean_syntax import ANY, READ, TEXT
-from .expression_parser import COMPARISONS, parse, read_tokens
+from .expression_parser import parse, read_tokens
 
-PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9]\d{0,14})(?:\.\d{1,9})?", re.ASCII)
+PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?", re.ASCII)
 LOGICAL = ("&&", "||", ",")
+ORDER = ("<", "<=", ">", ">=")
+COMPARISONS = (*ORDER, "==", "!=")
+# Names in other letters than lower-case ones
+SPELLINGS = ("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson")
 N_ARGS = {"format": range(2, 256), "join": (2,)}
 STATUS = ("always", "cancelled", "failure", "success")
 
@@ -28,8 +32,11 @@ def odd_values(tokens):
     for i, (kind, word) in enumerate(tokens):
         if kind == "literal" and word[0] != "'" and not PLAIN.fullmatch(word):
             found.append(f"the number {word:.40}")
-        is_context = kind == "name" and (i == 0 or tokens[i - 1][0] != ".")
-        if is_context and tokens[i + 1][0] != "(":
+        if kind != "name" or (i > 0 and tokens[i - 1][0] == "."):
+            continue
+        if word != word.lower() and word not in SPELLINGS:
+            found.append(f"the spelling {word:.40}")
+        if tokens[i + 1][0] != "(":
             found += odd_names(word.lower(), tokens[i + 1 :])
     return found
 
@@ -48,11 +55,13 @@ def odd_names(context, tokens):
         tokens = tokens[2:]
     if kind == TEXT and tokens[0][0] in (".", "["):
         return [f"{shown} is text: there is nothing in it"]
+    if kind in READ and tokens[0][0] in COMPARISONS:
+        return [f"all of {shown} is compared"]
     return []
 
 
 def odd_structure(tokens):
-    """Comparisons of comparisons, and what functions return being looked into."""
+    """Comparisons of comparisons, and calls that end or go on as people's do not."""
     found = []
     openers = []  # of the brackets that are open: a function's name, "(" or "["
     compared = [False]  # in each of them and outside: is this the right side of a comparison?
@@ -64,16 +73,26 @@ def odd_structure(tokens):
         elif kind in (")", "]"):
             opener = openers.pop()
             compared.pop()
+            if tokens[i - 1][0] == ",":
+                found.append("a comma before )")
             is_read = kind == ")" and tokens[i + 1][0] in (".", "[")
             if is_read and opener.lower() != "fromjson":
                 found.append(f"what {opener.strip('(')}() returns is looked into")
         elif kind in LOGICAL:
             compared[-1] = False
-        elif kind in (*COMPARISONS, "==", "!="):
+        elif kind in COMPARISONS:
             if compared[-1]:
                 found.append(f"{word} compares the outcome of a comparison")
+            if kind in ORDER and not is_bound(tokens[i + 1]):
+                found.append(f"neither a number nor a string after {word}")
             compared[-1] = True
     return found
+
+
+def is_bound(token):
+    """Whether a token is a number or a string."""
+    kind, word = token
+    return kind == "literal" and not word.isalpha()
 
 
 def odd_calls(text):

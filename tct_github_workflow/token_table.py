@@ -18,6 +18,7 @@ from .linear import unescape
 from .vocab import vocab
 
 CONSTANT_WORDS = frozenset(name.encode() for name in CONSTANT)
+CONSTANT_SYMBOLS = frozenset(CONSTANT.values())
 KEY_WORDS = frozenset(name.encode() for name in KEY)
 _PARTS = re.compile(
     rb"((?:\xee[\x80-\xbf]{2})*)"  # symbols: openers
@@ -184,15 +185,14 @@ def _take_apart(number, token):
     if not text and not closers:  # symbols only: where the closers begin
         n_openers = next((i for i, s in enumerate(openers) if s >= END), len(openers))
         openers, closers = openers[:n_openers], openers[n_openers:]
-    assert all(s < END for s in openers) and all(s >= END for s in closers), (
-        f"{token!r} is not openers, text, closers"
-    )
+    is_sound = max(openers, default="") < END <= min(closers, default=END)
+    assert is_sound, f"{token!r} is not openers, text, closers"
     return Token(number, openers, text, closers)
 
 
 def n_strings(token):
     """Strings that a token is, holds, begins or ends."""
-    return bool(token.text) + sum(symbol in CONSTANT.values() for symbol in token.closers)
+    return bool(token.text) + sum(map(CONSTANT_SYMBOLS.__contains__, token.closers))
 
 
 def id_tokens(token):
