@@ -1,8 +1,7 @@
 """Tests of the overrides: config files and flags."""
 
 import os
-import subprocess
-import sys
+import re
 
 import pytest
 
@@ -86,21 +85,28 @@ def test_a_wrong_config_file_ends_with_one_line(source, says, tmp_path, capsys):
     assert e.value.code == 2 and says in err and "a.py" in err and err.count("\n") == 1
 
 
-def test_help_lists_every_setting_with_its_comment_in_80_columns():
-    run = subprocess.run(
-        [sys.executable, TRAIN, "--help"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "80"},
-    )
-    text = " ".join(run.stdout.split())
-    assert (
-        run.returncode == 0
-        and "--n_layer=8 blocks" in text
-        and "--compile=auto torch.compile" in text
-    )
+def test_help_shows_settings_with_their_comments(script, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, shown, _ = script("train.py", "--help")
+    text = " ".join(shown.split())
+    assert code == 0 and "--n_layer=8 blocks" in text
+    assert "--compile=auto torch.compile" in text
     assert text.count("--out_dir=") == 1  # train.py assigns to it again, further down
-    assert max(map(len, run.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", ["prepare.py", "train.py", "sample.py", "eval.py"])
+def test_every_script_explains_its_settings_and_refuses_unknown_ones(script, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+        head = f.read().partition("configure(globals()")[0]
+    settings = re.findall(r"^([a-z]\w*) = [^(\n]*#", head, re.M)
+    code, shown, _ = script(name, "--help")
+    assert code == 0 and len(settings) > 5
+    assert all(f"--{setting}=" in shown for setting in settings)
+    assert max(map(len, shown.splitlines())) <= 80
+    code, _, refused = script(name, "--sead=1")
+    assert code not in (0, None) and "seed" in refused
+    assert len(refused.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "medium", "large"])

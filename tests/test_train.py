@@ -6,15 +6,12 @@ import random
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
-from tests.training import TINY, TRAIN, Trainer, checkpoint, numbers, write_data
+from tests.training import COMPILED, TINY, TRAIN, Trainer, checkpoint, numbers, write_data
 
 
 def wait_for(condition, seconds=180):
@@ -58,27 +55,6 @@ def test_kill_and_resume_give_the_same_bits(dataset, trainer, tmp_path):
     assert code == 0 and "nothing to do" in text
 
 
-def torchrun(*args, processes=2, **options):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc_per_node={processes}",
-        TRAIN,
-        *TINY,
-        *map(str, args),
-    ]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **options,
-    )
-
-
 def test_the_cut_of_a_batch_does_not_matter_and_two_processes_resume_exactly(
     dataset, trainer, tmp_path
 ):
@@ -86,54 +62,36 @@ def test_the_cut_of_a_batch_does_not_matter_and_two_processes_resume_exactly(
     2, killed and resumed, end with the same bits."""
     runs = {name: tmp_path / name for name in ("whole", "cut", "two", "four", "killed")}
     options = [f"--data_dir={dataset}", "--dtype=float32"]
-    straight = torchrun(*options, f"--out_dir={runs['two']}")
-    assert (
-        trainer.run(
-            *options,
-            f"--out_dir={runs['whole']}",
-            "--batch_size=16",
-            "--gradient_accumulation_steps=1",
-        )[0]
-        == 0
-    )
-    assert trainer.run(*options, f"--out_dir={runs['cut']}")[0] == 0
-    text = straight.communicate(timeout=120)[0]
-    assert straight.returncode == 0, text
-    four = torchrun(*options, f"--out_dir={runs['four']}", processes=4)
-    text = four.communicate(timeout=180)[0]
-    assert four.returncode == 0, text
+    whole = ["--batch_size=16", "--gradient_accumulation_steps=1"]
+    code, text = trainer.run(*options, *whole, f"--out_dir={runs['whole']}")
+    assert code == 0, text
+    code, text = trainer.run(*options, f"--out_dir={runs['cut']}")
+    assert code == 0, text
+    trainer.run_together(2, *options, f"--out_dir={runs['two']}")
+    trainer.run_together(4, *options, f"--out_dir={runs['four']}")
     for name in "cut", "two", "four":
         for a, b in zip(numbers(runs["whole"]), numbers(runs[name]), strict=True):
             assert a == pytest.approx(b, rel=1e-4), name
-    killed = torchrun(*options, f"--out_dir={runs['killed']}", start_new_session=True)
-    for line in killed.stdout:
-        if line.startswith("iter 12/"):
-            break
-    os.killpg(killed.pid, signal.SIGKILL)  # torchrun and both of its processes
-    killed.wait()
-    resumed = torchrun(*options, f"--out_dir={runs['killed']}", "--init_from=resume")
-    text = resumed.communicate(timeout=120)[0]
-    assert resumed.returncode == 0, text
+    options.append(f"--out_dir={runs['killed']}")
+    pids = trainer.start_together(2, *options)
+    wait_for(lambda: "iter 12/" in trainer.output.read_text())
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    trainer.run_together(2, *options, "--init_from=resume")
     assert same_weights(checkpoint(runs["two"])["model"], checkpoint(runs["killed"])["model"])
     assert numbers(runs["two"]) == numbers(runs["killed"])
 
 
-def test_a_process_that_dies_ends_the_run(dataset, tmp_path):
-    run = torchrun(
-        f"--data_dir={dataset}",
-        f"--out_dir={tmp_path}/out",
-        "--max_iters=100000",
-        "--eval_interval=100000",
-    )
-    for line in run.stdout:
-        if line.startswith("iter 5/"):
-            break
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    run.communicate(timeout=60)
-    assert run.returncode != 0
+def test_a_process_that_dies_ends_the_others_in_one_line(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out", "--max_iters=100000"]
+    first, second = trainer.start_together(2, *options, "--eval_interval=100000")
+    wait_for(lambda: "iter 5/" in trainer.output.read_text())
+    os.kill(second, signal.SIGKILL)
+    code, text = trainer.end(first)
+    lost = [line for line in text.splitlines() if "lost the others" in line]
+    assert code != 0 and "Traceback" not in text, text
+    assert len(lost) == 1 and lost[0].startswith("train.py: process 0 lost the others ("), text
+    assert lost[0].endswith("; there is no checkpoint yet."), text
 
 
 def test_killed_twenty_times_while_saving_the_last_good_checkpoint_always_loads(
@@ -269,14 +227,14 @@ def test_a_terminal_that_is_gone_costs_nothing(dataset, trainer, tmp_path):
     out = tmp_path / "out"
     terminal, screen = pty.openpty()
     options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=100000"]
-    pid = trainer.start(*options, "--eval_interval=100000", output=os.ttyname(screen), wait=True)
+    pid = trainer.start(*options, "--eval_interval=100000", output=os.ttyname(screen))
     wait_for(lambda: (out / "log.jsonl").exists() and len(numbers(out)) > 2)
     os.close(screen)
     os.close(terminal)
     done = len(numbers(out))
     wait_for(lambda: len(numbers(out)) > done + 2)
     os.kill(pid, signal.SIGHUP)
-    assert trainer.end()[0] == 128 + signal.SIGTERM
+    assert trainer.end(pid)[0] == 128 + signal.SIGTERM
     assert checkpoint(out)["iter_num"] > done
     assert "stopped by SIGHUP" in (out / "training.log").read_text()
 
@@ -342,10 +300,10 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(dataset, trainer, t
 def test_the_command_to_continue_can_be_pasted(dataset, trainer, tmp_path):
     out = tmp_path / "it's a run"
     options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=100000"]
-    pid = trainer.start(*options, wait=True)
+    pid = trainer.start(*options)
     wait_for(lambda: "iter 1/" in trainer.output.read_text())
     os.kill(pid, signal.SIGTERM)
-    code, text = trainer.end()
+    code, text = trainer.end(pid)
     words = shlex.split(text.splitlines()[-1])
     assert code == 128 + signal.SIGTERM
     assert words == ["python", TRAIN, *TINY, *options, "--init_from=resume"]
@@ -354,61 +312,29 @@ def test_the_command_to_continue_can_be_pasted(dataset, trainer, tmp_path):
 # ---- several processes, and several threads
 
 
-@pytest.fixture
-def two_trainers(tmp_path):
-    folders = [tmp_path / "first", tmp_path / "second"]
-    for folder in folders:
-        folder.mkdir()
-    trainers = [Trainer(folder) for folder in folders]
-    yield trainers
-    for trainer in trainers:
-        trainer.close()
-
-
-def start_two(trainers, *args):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    for rank, trainer in enumerate(trainers):
-        env = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        trainer.start(*args, env=env, wait=True)
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed on Linux only")
-def test_two_processes_wait_for_a_slow_picture_and_end_without_threads(
-    dataset, two_trainers, tmp_path
-):
+def test_two_processes_wait_for_a_slow_picture_and_end_without_threads(dataset, trainer, tmp_path):
     """The first is held in its picture for longer than ddp_timeout. A thread of gloo that is there
     when the interpreter ends aborts the process, now and then."""
     out, picture = tmp_path / "out", tmp_path / "out/loss.png.tmp"
     out.mkdir()
     os.mkfifo(picture)  # opening it for writing takes until somebody reads
     options = [f"--data_dir={dataset}", f"--out_dir={out}", "--max_iters=12", "--ddp_timeout=8"]
-    start_two(two_trainers, *options)
+    pids = trainer.start_together(2, *options)
     wait_for(lambda: (out / "ckpt.pt").exists())
     time.sleep(10)
     picture.read_bytes()
-    for trainer in two_trainers:
-        code, text = trainer.end()
+    for pid in pids:
+        code, text = trainer.end(pid)
         assert code == 0, text
-        assert "threads of gloo at the end: 0" in text
+    assert text.count("threads of gloo at the end: 0") == 2
     assert checkpoint(out)["iter_num"] == 12
 
 
 def test_compiled_runs_on_two_threads_repeat_bit_for_bit(dataset, tmp_path):
     """Twice from the start, and once killed and resumed, with what is the default on a CPU."""
     trainer = Trainer(tmp_path, threads=2)
-    options = [
-        f"--data_dir={dataset}",
-        "--compile=True",
-        "--n_layer=1",
-        "--n_embd=64",
-        "--block_size=64",
-        "--batch_size=16",
-        "--gradient_accumulation_steps=1",
-        "--dropout=0.1",
-    ]
+    options = [f"--data_dir={dataset}", *COMPILED]
     for name in "first", "second":
         code, text = trainer.run(*options, f"--out_dir={tmp_path}/{name}")
         assert code == 0 and "torch.compile does not work" not in text, text

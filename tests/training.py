@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -26,6 +27,17 @@ TINY = [
     "--dropout=0.0",
     "--device=cpu",
     "--compile=False",
+]
+# the model of all tests that compile: they share what the compiler made, which takes minutes
+COMPILED = [
+    "--compile=True",
+    "--n_layer=1",
+    "--n_head=2",
+    "--n_embd=64",
+    "--block_size=64",
+    "--batch_size=16",
+    "--gradient_accumulation_steps=1",
+    "--dropout=0.1",
 ]
 
 
@@ -63,7 +75,11 @@ def show_threads():
     print('threads of gloo at the end:', sum('gloo' in name for name in names))
 
 for line in sys.stdin:
-    argv, env, output, limit = json.loads(line)
+    request = json.loads(line)
+    if isinstance(request, int):
+        print(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]), flush=True)
+        continue
+    argv, env, output, limit = request
     pid = os.fork()
     if pid == 0:
         for stream in 1, 2:
@@ -78,8 +94,6 @@ for line in sys.stdin:
         runpy.run_path(argv[0], run_name='__main__')
         sys.exit()
     print(pid, flush=True)
-    if line.endswith(' \\n'):
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
@@ -97,24 +111,48 @@ class Trainer:
             env=env,
         )
 
-    def start(self, *args, env=None, limit=0, output=None, wait=False):
-        """The process id of train.py. output: a file for what it says, other than self.output;
-        limit: the largest file that it may write; wait: whether end() will be called."""
-        self.output.write_text("")
-        argv = [TRAIN, *TINY, *map(str, args)]
-        line = json.dumps([argv, env or {}, str(output or self.output), limit])
-        self.process.stdin.write(line + (" " if wait else "") + "\n")
+    def ask(self, request):
+        """The number that the process answers to one line of JSON."""
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def end(self):
+    def start(self, *args, env=None, limit=0, output=None):
+        """The process id of train.py. output: a file for what it says, other than self.output;
+        limit: the largest file that it may write."""
+        if output is None:
+            output = self.output
+            output.write_text("")
+        return self.ask([[TRAIN, *TINY, *map(str, args)], env or {}, str(output), limit])
+
+    def end(self, pid):
         """(exit code, output) of train.py, when it is done."""
-        return int(self.process.stdout.readline()), self.output.read_text()
+        return self.ask(pid), self.output.read_text()
 
     def run(self, *args, **options):
         """(exit code, output) of train.py with these arguments."""
-        self.start(*args, wait=True, **options)
-        return self.end()
+        return self.end(self.start(*args, **options))
+
+    def start_together(self, world_size, *args):
+        """The process ids of so many train.py that train together, as torchrun starts them. What
+        all of them say is in self.output."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1"}
+        self.output.write_text("")
+        pids = []
+        for rank in range(world_size):
+            ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}
+            pids.append(self.start(*args, env={**common, **ranks}, output=self.output))
+        return pids
+
+    def run_together(self, world_size, *args):
+        """What so many train.py say that train together and all end well."""
+        for pid in self.start_together(world_size, *args):
+            code, text = self.end(pid)
+            assert code == 0, text
+        return text
 
     def close(self):
         self.process.stdin.close()
