@@ -57,6 +57,9 @@ from data.sources import Workflow, read_file, read_input
 from data.windows import STRIDE
 from data.write_folder import TOKENS, Documents, move_into_place, write_split, write_windows
 from run.screen import guard_screens
+from tct_github_workflow.check import problems_of
+from tct_github_workflow.codec import encode_parsed
+from tct_github_workflow.json_text import dump_json, parse_json
 
 input = (
     ""  # folder, file, .jsonl, .tar, .zip (.gz .xz .bz2 too) of workflows; '': the PyPI manifest
@@ -113,9 +116,9 @@ def encoded(workflow):
         raise tct.EncodeError(workflow.problem)
     if not workflow.data.strip():
         raise tct.EncodeError("empty")
-    text, minified = json_of(workflow.data)
-    tokens = np.array(tct.encode(text), np.uint16)
-    refuse_as_github_does(text)
+    minified, parsed = read(workflow.data)
+    tokens = np.array(encode_parsed(parsed, minified), np.uint16)
+    refuse_as_github_does(parsed)
     return Document(
         workflow.project,
         workflow.name,
@@ -126,28 +129,41 @@ def encoded(workflow):
     )
 
 
-def refuse_as_github_does(text):
+def refuse_as_github_does(parsed):
     """Raises EncodeError for a workflow that the schema takes and GitHub would not.
 
     A name that does not exist is no reason: GitHub runs the workflow all the same.
     """
-    for problem in tct.check(text):
+    for problem in problems_of(parsed):
         if problem.rule != "reference":
             kind = f"GitHub refuses it: {problem.rule}"
             raise tct.EncodeError(f"{problem.message} ({kind})", problem.path, kind)
 
 
-def json_of(data):
-    """(JSON text, the same minified) of a workflow in YAML or JSON."""
+def read(data):
+    """(minified JSON text, what it stands for) of a workflow in YAML or JSON."""
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         try:
             text = data.decode("utf-8-sig")
-            minified = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-            return text, minified
-        except (ValueError, RecursionError):
-            pass  # it may be YAML all the same; if not, yaml_to_json says where it is wrong
+            parsed = parse_json(text)
+            return dump_json(parsed), parsed
+        except tct.EncodeError:
+            if is_json(text):
+                raise
+        except UnicodeDecodeError:
+            pass
+        # it may be YAML all the same; if not, yaml_to_json says where it is wrong
     text = tct.yaml_to_json(data)
-    return text, text
+    return text, parse_json(text)
+
+
+def is_json(text):
+    """Whether it is JSON, be it with a key twice or NaN in it."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def n_bytes(workflow):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import tct_github_workflow as tct
 from metrics.report import code, rate, table
-from tct_github_workflow.check import check_document
+from tct_github_workflow.check import problems_of
 from tct_github_workflow.linear import parse
 from tct_github_workflow.schema import validator, why_invalid
 from tct_github_workflow.vocab import token_bytes
@@ -101,7 +101,7 @@ def judge_workflow(workflow):
     if not validator.is_valid(workflow):
         error = why_invalid(workflow)
         return Judged(SCHEMA_RUNG, str(error), error.kind)
-    problems = check_document(workflow)
+    problems = problems_of(workflow)
     for rung in (GITHUB_RUNG, REFERENCES_RUNG):
         for problem in problems:
             if rung == REFERENCES_RUNG or problem.rule != "reference":

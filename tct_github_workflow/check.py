@@ -74,6 +74,14 @@ def check(json_str, with_advice=False):
 
 def check_document(document, with_advice=False):
     """check() of the objects that a workflow's JSON text stands for."""
+    found = problems_of(document, with_advice)
+    if not validator.is_valid(document):
+        found = add_schema_problem(found, why_invalid(document))
+    return found
+
+
+def problems_of(document, with_advice=False):
+    """check_document() without what the schema finds."""
     workflow = document
     reader = read(workflow)
     if reader.has_literals:
@@ -86,12 +94,9 @@ def check_document(document, with_advice=False):
         problems += references.problems(workflow, reader.uses)
         if with_advice:
             problems += advice.problems(workflow, reader.expressions)
-    found = [
+    return [
         Problem(json_path(path), rule, on_one_line(message)) for path, rule, message in problems
     ]
-    if not validator.is_valid(document):
-        found = add_schema_problem(found, why_invalid(document))
-    return found
 
 
 def on_one_line(message):
@@ -182,8 +187,10 @@ class Reader:
             self.refuse(mapping, at, path)
             return
         kinds = at.kinds
+        properties = at.properties
+        others = at.others_as_property
         for key, value in mapping.items():
-            below, bits = at.properties.get(key, at.others_as_property)
+            below, bits = properties.get(key, others)
             if below is None or not key or OPEN in key:
                 below, bits = self.other_key(key, at, (*path, key))
             if kinds & bits:

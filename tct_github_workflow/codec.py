@@ -31,7 +31,13 @@ def encode(json_str):
     Raises EncodeError (a ValueError) that names the JSON path and what the schema wants there;
     every schema-valid workflow within MAX_DEPTH and MAX_DIGITS encodes, nothing else does.
     """
-    workflow = load_workflow(json_str)
+    return encode_parsed(parse_json(json_str), json_str)
+
+
+def encode_parsed(workflow, json_str):
+    """encode() of a text, given what parse_json() makes of it."""
+    if not validator.is_valid(workflow):
+        raise why_invalid(workflow)
     if PRIVATE.search(json_str) or "\\u" in json_str:
         workflow = escape(workflow)
     return encode_symbols(linearise(workflow))

@@ -18,6 +18,7 @@ from .token_table import columns_of, token_table
 from .utf8 import DEAD
 
 _text_costs = Cache(256)
+FEW = 16  # so many texts are sooner run one by one than all at once
 IN_A_NAME = np.isin(np.arange(256), list(WORD))
 ASKED = -3  # in a walk: the stack decides
 NOT_KNOWN = -2  # in a table of relative states: not computed yet
@@ -98,8 +99,13 @@ class Texts:
         for control, operators, byte, rests in reach.asks:
             asking = state._replace(control=control, operators=operators)
             after = expressions.step(asking, byte)
-            if after is not None:
+            if after is None:
+                continue
+            if len(rests.rests) > FEW:
                 rests.add_costs(to_end, automaton, after)
+            else:
+                for i in np.flatnonzero(rests.used & forbidden == 0).tolist():
+                    to_end[rests.numbers[i]] = cost_after(automaton, after, rests.rests[i])
 
 
 class Reach:
@@ -163,28 +169,41 @@ class Walk:
         self.ends = np.full(len(texts.rests), start, np.int32)
         self.used = texts.used.copy()
         self.stops = {}
-        going = np.arange(len(self.ends))
+        going = self.begin(start) if texts.columns else []
         for i, column in enumerate(texts.columns):
             going = going[: np.searchsorted(going, len(column))]
             going = self.one_byte(i, going, column[going])
             if not len(going):
                 break
 
+    def begin(self, start):
+        """-> which texts begin with a byte that may come: few, within a name."""
+        moves = self.states.expressions.names.table[self.states.states[start].control]
+        is_possible = moves[self.texts.columns[0]] != DEAD
+        self.ends[: len(is_possible)][~is_possible] = DEAD
+        return np.flatnonzero(is_possible)
+
     def one_byte(self, i, going, column):
         """-> which texts are still going."""
         before = self.ends[going]
         after = self.states.after_bytes(before, column)
-        self.used[going] |= np.where(IN_A_NAME[column], 0, self.states.used[before])
+        names = self.states.used[before]
+        if names.any():
+            self.used[going] |= np.where(IN_A_NAME[column], 0, names)
         self.ends[going] = after
+        if (after >= 0).all():
+            return going
         for j in np.flatnonzero(after == ASKED).tolist():
-            index = int(going[j])
-            text = self.texts.rests[index]
-            state = self.states.states[before[j]]
-            compared = state.is_compared()
-            stop = Stop(index, state.control, compared, text[i], text[i + 1 :])
-            move = int(self.states.expressions.syntax.table[state.control, text[i]])
-            self.stops.setdefault((move, compared), []).append(stop)
+            self.stop(int(going[j]), i, self.states.states[before[j]])
         return going[after >= 0]
+
+    def stop(self, index, i, state):
+        """A text has come to a byte that the stack decides about, its i-th, in a state."""
+        text = self.texts.rests[index]
+        compared = state.is_compared()
+        move = int(self.states.expressions.syntax.table[state.control, text[i]])
+        stop = Stop(index, state.control, compared, text[i], text[i + 1 :])
+        self.stops.setdefault((move, compared), []).append(stop)
 
 
 @functools.cache
@@ -251,14 +270,21 @@ class RelativeStates:
 
     def after_bytes(self, states, column):
         """The numbers (n,) after one byte each (n,)."""
-        after = self.table[states, column]
-        missing = np.flatnonzero(after == NOT_KNOWN)
+        places = states.astype(np.int64) * 256 + column
+        after = self.table.take(places)
+        missing = places[after == NOT_KNOWN]
         if len(missing):
-            for pair in set((states[missing].astype(np.int64) * 256 + column[missing]).tolist()):
-                number, byte = divmod(pair, 256)
-                self.table[number, byte] = self.after(number, byte)
-            after = self.table[states, column]
+            for number, byte in zip(*np.divmod(np.unique(missing), 256), strict=True):
+                if self.table[number, byte] == NOT_KNOWN:
+                    self.learn(number, byte)
+            after = self.table.take(places)
         return after
+
+    def learn(self, number, byte):
+        """Fills in what comes after a byte, and after all others that make the same move."""
+        moves = self.expressions.names.table[self.states[number].control]
+        after = self.after(number, byte)  # the table may grow in it
+        self.table[number, moves == moves[byte]] = after
 
     def after(self, number, byte):
         state = self.expressions.step(self.states[number], byte)

@@ -164,8 +164,14 @@ class TokenTable:
     def follow_texts(self, automaton, state):
         """(n_texts,) state of a text automaton after every text, -1 where none continues so."""
         ends = np.full(len(self.texts), state, np.int32)
+        going = np.arange(len(ends))
         for column in self.text_columns:
-            ends[: len(column)] = automaton.follow(ends[: len(column)], column)
+            going = going[: np.searchsorted(going, len(column))]
+            after = automaton.follow(ends[going], column[going])
+            ends[going] = after
+            going = going[after >= 0]
+            if not len(going):
+                break
         return ends
 
 

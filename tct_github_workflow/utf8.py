@@ -76,8 +76,8 @@ class ByteAutomaton:
         return state
 
     def follow(self, states, column):
-        """The states (n,) after one byte each (n,), all at once."""
-        return np.where(states >= 0, self.table[states, column], -1)
+        """The states (n,) after one byte each (n,), all at once; DEAD or a state."""
+        return self.table.take(states.astype(np.int64) * 256 + column)
 
     def shape(self, state):
         return state
