@@ -488,15 +488,15 @@ def test_nohup_survives_a_terminal_that_goes_away(tmp_path, before):
 @pytest.mark.parametrize("screen", [">/dev/full", "2>&-", "| true", "terminal"])
 def test_a_screen_that_vanishes_does_not_end_the_run(tmp_path, screen):
     source = write_rows(tmp_path / "in.jsonl", 300, 90)
-    command = shlex.join([sys.executable, PREPARE, source, f"--data_dir={tmp_path}/d"])
+    command = [sys.executable, PREPARE, source, f"--data_dir={tmp_path}/d"]
     if screen == "terminal":
         ours, its = pty.openpty()
         os.close(ours)
-        done = subprocess.run(command, shell=True, stdout=its, stderr=its, timeout=120)
+        done = subprocess.run(command, stdout=its, stderr=its, timeout=120)
         os.close(its)
     else:
-        command = f"set -o pipefail; {command} {screen}"
-        done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120)
+        line = f"set -o pipefail; {shlex.join(command)} {screen}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=120)
         assert not done.stderr
     assert done.returncode == 0
     assert "meta.json" in os.listdir(tmp_path / "d")

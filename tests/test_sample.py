@@ -320,6 +320,35 @@ def test_a_users_mistake_ends_sample_in_one_line(run, script, flag, says):
     assert code == (0 if says == "complete" else 1)
 
 
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"on: push\njobs:\n\ta: {}\n", "line 3"),
+        (b"name: Pr\xc3\n", "UTF-8"),
+        (b"on: push\njobs: []\n", "allows nothing"),
+        (b"", None),
+        (b"name: Pr\xc3\xbc", None),
+        ("name: Pr\u00fc".encode("utf-16"), None),
+        (b"name: Pr\xc3", None),
+    ],
+)
+def test_a_file_to_start_from_is_read_or_named_with_its_mistake(
+    run, script, tmp_path, content, says
+):
+    start = tmp_path / "begun here.yml"
+    start.write_bytes(content)
+    flags = [f"--out_dir={run}", "--num_samples=1", "--max_new_tokens=50", f"--start={start}"]
+    code, _, err = script("sample.py", *flags)
+    assert "no file" not in err
+    if says:
+        assert code == 1 and err.startswith(f"sample.py: --start='{start}': "), err
+        assert says in err and err.count("\n") == 1
+    else:
+        assert code == 0, err
+        name = json.loads(tct.yaml_to_json((run / "samples/0001.yml").read_text())).get("name", "")
+        assert name.startswith("Pr") or not content
+
+
 def test_next_to_no_temperature_samples_greedily(run, script):
     flags = [f"--out_dir={run}", "--num_samples=2", "--max_new_tokens=40"]
     written = []

@@ -288,6 +288,21 @@ def test_a_folder_may_be_named_with_a_slash_at_its_end(dataset, trainer, tmp_pat
     assert (tmp_path / "r/ckpt.pt").exists() and (tmp_path / "r.1/ckpt.pt").exists()
 
 
+def test_a_run_that_was_moved_continues_where_it_is(dataset, trainer, tmp_path):
+    straight, out, moved = tmp_path / "straight", tmp_path / "out", tmp_path / "deep" / "moved"
+    options = [f"--data_dir={dataset}", "--max_iters=12"]
+    assert trainer.run(*options, f"--out_dir={straight}")[0] == 0
+    pid = trainer.start(*options, f"--out_dir={out}")
+    wait_for(lambda: "iter 11/" in trainer.output.read_text())
+    os.kill(pid, signal.SIGKILL)
+    moved.parent.mkdir()
+    out.rename(moved)
+    code, text = trainer.run(*options, f"--out_dir={moved}", "--init_from=resume")
+    assert code == 0 and f"{moved}/ckpt.pt holds iter 12" in text, text
+    assert same_weights(checkpoint(straight)["model"], checkpoint(moved)["model"])
+    assert not out.exists()
+
+
 def test_a_folder_that_cannot_be_made_is_refused_in_one_line(dataset, trainer, tmp_path):
     (tmp_path / "file").write_text("precious")
     for out_dir in tmp_path / "file", tmp_path / "file" / "out":
