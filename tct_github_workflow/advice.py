@@ -6,6 +6,7 @@ problems({"on": "push", "jobs": {"a": {"runs-on": "x"}}}, [])
 These are rules of actionlint's that real workflows keep; shared with the matcher is nothing.
 
     steps      a job has steps, or uses a workflow
+    empty      `needs` names some job
     variable   environment variables have names that a shell can read
     shell      a shell is one that runners have, or a command with {0} in it
     condition  an `if` with ${{ }} is that and nothing else: with text around it, it always holds
@@ -49,6 +50,8 @@ def problems(workflow, expressions):
 def check_job(job, path, report):
     if "uses" not in job and "steps" not in job:
         report(path, "steps", "a job without steps does nothing")
+    if job.get("needs") == []:
+        report((*path, "needs"), "empty", "a list of no jobs")
     check_variables(job, path, report)
     check_variables(job.get("container"), (*path, "container"), report)
     check_shell(job.get("defaults"), (*path, "defaults"), report)

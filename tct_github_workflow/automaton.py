@@ -23,6 +23,7 @@ DIGIT_CHARS = frozenset(b"0123456789")
 WORD_CHARS = frozenset(c for c in range(128) if chr(c).isalnum() or chr(c) == "_")
 # bytes of UTF-8 that a character takes: OTHER two at least, LINE three
 CHAR_BYTES = np.array([1] * OTHER + [2, 3])
+KNOWN_TEXTS = 1 << 10  # of which an automaton remembers whether it accepts them
 FAR = 1 << 20  # "cannot be reached", in tokens
 
 
@@ -37,7 +38,7 @@ class Dfa:
     """
 
     def __init__(self, table, accept):
-        self.known = {}  # text -> whether it is accepted
+        self.accepts = functools.lru_cache(KNOWN_TEXTS)(self._accepts)
         self.next = np.asarray(table, np.int32)
         self.accept = np.asarray(accept, bool)
         self.distance = np.where(self.accept, 0, FAR)
@@ -60,10 +61,9 @@ class Dfa:
             state = self.next[state, LINE if c in "\u2028\u2029" else min(ord(c), OTHER)]
         return state
 
-    def accepts(self, text):
-        if text not in self.known:
-            self.known[text] = bool(self.accept[self.run(text)])
-        return self.known[text]
+    def _accepts(self, text):
+        """Whether a str is accepted. (Called as `accepts`.)"""
+        return bool(self.accept[self.run(text)])
 
     @functools.cached_property
     def finite(self):

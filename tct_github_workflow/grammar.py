@@ -14,6 +14,7 @@ from .expressions import ExpressionText
 from .utf8 import over_bytes
 
 EMPTY = frozenset()
+KNOWN_KEYS = 1 << 10  # of which an object remembers what comes after them
 
 
 class Value:
@@ -130,7 +131,7 @@ class ObjectType:
 
     def __post_init__(self):
         self.close = functools.cache(self._close)
-        self.field = functools.cache(self._field)
+        self.field = functools.lru_cache(KNOWN_KEYS)(self._field)
 
     @property
     def has_rules(self):

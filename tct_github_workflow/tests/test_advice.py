@@ -40,6 +40,7 @@ GOOD = [
 ]
 BAD = [
     ("steps", "$.jobs.a", {"on": "push", "jobs": {"a": {"runs-on": "x"}}}),
+    ("empty", "$.jobs.a.needs", job_with(needs=[])),
     ("variable", '$.env["A B"]', {**job_with(), "env": {"A B": 1}}),
     ("variable", '$.jobs.a.env["A=1"]', job_with(env={"A=1": 1})),
     ("variable", '$.jobs.a.env["${{ github.ref }}"]', job_with(env={"${{ github.ref }}": 1})),
