@@ -43,11 +43,14 @@ def encode_parsed(workflow, json_str):
     return encode_symbols(linearise(workflow))
 
 
+EOD_BYTES = EOD.encode()
+
+
 def bytes_to_end(tokens):
     """(the bytes of each token up to the one that closes the workflow, whether one does)."""
     pieces = token_bytes(tokens)
     for i, piece in enumerate(pieces):
-        if piece.endswith(EOD.encode()):
+        if piece.endswith(EOD_BYTES):
             return pieces[: i + 1], True
     return pieces, False
 

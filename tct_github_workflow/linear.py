@@ -131,13 +131,14 @@ class Container:
     """An object or array that is still open."""
 
     value: dict | list
+    is_object: bool
     key: str | None = None  # of an object: the key that waits for its value
 
     def wants_key(self):
-        return self.key is None and type(self.value) is dict
+        return self.key is None and self.is_object
 
     def add(self, value):
-        if type(self.value) is dict:
+        if self.is_object:
             self.value[self.key] = value
             self.key = None
         else:
@@ -159,64 +160,71 @@ class Parse:
     rest: str = ""  # after EOD: the surplus; else the unfinished text, with NUMBER if it is one's
 
     def __post_init__(self):
-        self.containers.append(Container(self.workflow))
+        self.containers.append(Container(self.workflow, is_object=True))
 
     def read(self, string):
         """Raises DecodeError, n_read telling where, if the string is no beginning of a document."""
-        for text, symbol in TEXT_THEN_SYMBOL.findall(string):
-            self.n_read += len(text) + 1
-            if symbol != END and (text or self.in_number):
-                raise unended(text)
-            if self.containers[-1].wants_key():
-                self.take_in_key_place(text, symbol)
-            else:
-                self.take_in_value_place(text, symbol)
-            if self.complete:
-                break
+        n_read = 0
+        try:
+            for text, symbol in TEXT_THEN_SYMBOL.findall(string):
+                n_read += len(text) + 1
+                if symbol != END and (text or self.in_number):
+                    raise unended(text)
+                container = self.containers[-1]
+                if container.key is None and container.is_object:
+                    self.take_in_key_place(container, text, symbol)
+                else:
+                    self.take_in_value_place(container, text, symbol)
+                if self.complete:
+                    break
+        finally:
+            self.n_read = n_read
         self.rest = (NUMBER if self.in_number else "") + string[self.n_read :]
 
-    def take_in_key_place(self, text, symbol):
-        """A key, spelled or by its symbol, or the end of an object or the document."""
-        if symbol == END:
-            key = unescape(text)
-            if key in KEY:
-                raise DecodeError(f"key {key!r} has a symbol of its own")
-            self.take_key(key)
-        elif symbol in KEY_NAME:
-            self.take_key(KEY_NAME[symbol])
+    def take_in_key_place(self, container, text, symbol):
+        """A key, by its symbol or spelled, or the end of an object or the document."""
+        if symbol in KEY_NAME:
+            key = KEY_NAME[symbol]
+        elif symbol == END:
+            key = finished_key(text)
         elif symbol == CLOSE and len(self.containers) > 1:
             self.close()
+            return
         elif symbol == EOD and len(self.containers) == 1:
             self.complete = True
+            return
         else:
             raise DecodeError("a value or closing bracket where a key must stand")
-
-    def take_key(self, key):
-        container = self.containers[-1]
         if key in container.value:
             raise DecodeError(f"duplicate key {key!r}")
         container.key = key
 
-    def take_in_value_place(self, text, symbol):
+    def take_in_value_place(self, container, text, symbol):
         """A value or the beginning of one, or the end of an array."""
         if symbol == END:
-            self.take_value(self.finished_number(text) if self.in_number else finished_text(text))
+            value = self.finished_number(text) if self.in_number else finished_text(text)
         elif symbol in LITERAL:
-            self.take_value(LITERAL[symbol])
+            value = LITERAL[symbol]
+        elif symbol == OBJECT:
+            self.open({}, is_object=True)
+            return
+        elif symbol == ARRAY:
+            self.open([], is_object=False)
+            return
+        elif symbol == CLOSE and not container.is_object:
+            self.close()
+            return
         elif symbol == NUMBER:
             self.in_number = True
-        elif symbol == OBJECT:
-            self.open({})
-        elif symbol == ARRAY:
-            self.open([])
-        elif symbol == CLOSE and type(self.containers[-1].value) is list:
-            self.close()
+            return
         else:
             raise DecodeError("a key or closing bracket where a value must stand")
-
-    def take_value(self, value):
-        self.containers[-1].add(value)
         self.n_values += 1
+        if container.is_object:  # most values: without a call
+            container.value[container.key] = value
+            container.key = None
+        else:
+            container.add(value)
 
     def finished_number(self, text):
         if not NUMBER_RE.fullmatch(text):
@@ -224,11 +232,11 @@ class Parse:
         self.in_number = False
         return number_value(text)
 
-    def open(self, value):
+    def open(self, value, is_object):
         if len(self.containers) >= MAX_DEPTH:
             raise DecodeError(f"nested deeper than {MAX_DEPTH} levels")
         self.containers[-1].add(value)
-        self.containers.append(Container(value))
+        self.containers.append(Container(value, is_object))
 
     def close(self):
         self.containers.pop()
@@ -253,11 +261,19 @@ def unended(text):
     return DecodeError("a number without digits")
 
 
+def finished_key(text):
+    key = unescape(text)
+    if key in KEY:
+        raise DecodeError(f"key {key!r} has a symbol of its own")
+    return key
+
+
 def finished_text(text):
-    value = unescape(text)
-    if value in CONSTANT:
-        raise DecodeError(f"{value!r} has a symbol of its own")
-    return value
+    if ESC in text:
+        text = unescape(text)
+    if text in CONSTANT:
+        raise DecodeError(f"{text!r} has a symbol of its own")
+    return text
 
 
 def parse(string):

@@ -12,6 +12,7 @@ of string" at once, but at most one stretch of text.
 import base64
 import functools
 import hashlib
+import operator
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,15 +137,25 @@ def clear_caches():
 def token_bytes(tokens):
     """list of ids -> list of bytes. Raises DecodeError at the first id that is none."""
     table = vocab().bytes
-    pieces = []
-    for i, token in enumerate(tokens):
-        try:
-            if token < 0:
-                raise IndexError
-            pieces.append(table[token])
-        except (IndexError, TypeError, ValueError):
-            problem = f"{token!r} is not an id of this vocabulary (0 to {PAD - 1})"
-            if token == PAD:
-                problem = f"{token!r} is the pad token"
-            raise DecodeError(problem, token=i) from None
-    return pieces
+    try:
+        if min(tokens, default=0) >= 0:
+            return [table[token] for token in tokens]
+    except (IndexError, TypeError, ValueError):
+        pass
+    raise error_of_ids(tokens)
+
+
+def error_of_ids(tokens):
+    """DecodeError for the first of these that is no id."""
+    i, token = next((i, token) for i, token in enumerate(tokens) if not is_id(token))
+    problem = f"{token!r} is not an id of this vocabulary (0 to {PAD - 1})"
+    if token == PAD:
+        problem = f"{token!r} is the pad token"
+    return DecodeError(problem, token=i)
+
+
+def is_id(token):
+    try:
+        return 0 <= operator.index(token) < PAD
+    except TypeError:  # of another kind than numbers
+        return False

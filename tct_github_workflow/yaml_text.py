@@ -55,11 +55,20 @@ STRING_TAG = TAG + "str"
 UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def match_number(text):
+    return PLAIN_NUMBER.fullmatch(text) if text[0] in "0123456789+-." else None
+
+
+def is_string(text):
+    """Whether a plain scalar is a string: resolve_plain(text)[0] == "str", sooner."""
+    return text not in PLAIN_CONSTANTS and match_number(text) is None
+
+
 def resolve_plain(text):
     """(kind, JSON text) of a plain scalar; for a number that JSON cannot hold the latter is ""."""
     if text in PLAIN_CONSTANTS:
         return PLAIN_CONSTANTS[text]
-    match = PLAIN_NUMBER.fullmatch(text) if text[0] in "0123456789+-." else None
+    match = match_number(text)
     if match is None:
         return "str", quote(text)
     form = match.lastgroup
@@ -140,11 +149,12 @@ def error_of_character(source, error):
 def json_of(loader):
     """The JSON text of the loader's document."""
     writer = JsonWriter()
+    handler_of = HANDLERS.get
     for event in iter(loader.get_event, None):
         writer.n_events += 1
         if writer.n_events > MAX_EVENTS:
             fail(event.start_mark, f"more than {MAX_EVENTS:,} parser events, aliases expanded")
-        handle = HANDLERS.get(type(event))
+        handle = handler_of(type(event))
         if handle:
             handle(writer, event)
     if not writer.out:
@@ -208,26 +218,29 @@ class JsonWriter:
         collection = Collection(keys, event.anchor, len(self.out), self.n_events)
         collection.key_is_next = keys is not None
         self.stack.append(collection)
-        self.anchors[event.anchor] = collection  # anchors[None] is never asked for
+        if event.anchor:
+            self.anchors[event.anchor] = collection
         self.out.append(bracket)
 
     def end_collection(self, event):
         closed = self.stack.pop()
         self.out.append("]" if closed.keys is None else "}")
         height = closed.height + 1
-        if self.anchors[closed.anchor] is closed:  # else it was defined anew inside
+        # else it has none, or it was defined anew inside
+        if self.anchors.get(closed.anchor) is closed:
             n_events = self.n_events - closed.first_event + 1
             self.anchors[closed.anchor] = Anchored(
                 None, height, n_events, closed.start, len(self.out)
             )
         outer = self.stack[-1]
-        outer.height = max(height, outer.height)
+        if height > outer.height:
+            outer.height = height
         outer.key_is_next = outer.keys is not None
         outer.separator = ","
 
     def scalar(self, event):
-        text, style, tag = event.value, event.style, event.tag
-        if style or tag == STRING_TAG:
+        text, tag = event.value, event.tag
+        if event.style or tag == STRING_TAG:
             kind, json_text = "str", quote(text)
         else:
             kind, json_text = resolve_plain(text)
@@ -239,13 +252,16 @@ class JsonWriter:
             self.anchors[event.anchor] = Anchored(json_text)
         collection = self.stack[-1]
         if not collection.key_is_next:
-            self.write_value(collection, json_text)
+            self.out.append(collection.separator + json_text)
+            collection.separator = ","
+            collection.key_is_next = collection.keys is not None
             return
-        if text == "<<" and not style:
+        if text == "<<" and not event.style:
             fail(event.start_mark, "GitHub does not support merge keys (<<)")
         if kind != "str":
             text = key_text(json_text, event.start_mark)
-        self.write_key(collection, text, event.start_mark)
+            json_text = quote(text)
+        self.write_key(collection, text, json_text, event.start_mark)
 
     def alias(self, event):
         anchored = self.anchors.get(event.anchor)
@@ -266,7 +282,7 @@ class JsonWriter:
             )
         if collection.key_is_next:
             key = key_text(anchored.json_text, event.start_mark)
-            self.write_key(collection, key, event.start_mark)
+            self.write_key(collection, key, quote(key), event.start_mark)
         else:
             self.write_value(collection, anchored.json_text)
 
@@ -276,11 +292,11 @@ class JsonWriter:
         if collection.keys is not None:
             collection.key_is_next = True
 
-    def write_key(self, collection, key, mark):
+    def write_key(self, collection, key, json_text, mark):
         if key in collection.keys:
             line = collection.keys[key].line + 1
             fail(mark, f"duplicate key {shorten(key)} (first on line {line})")
-        self.out.append(f"{collection.separator}{quote(key)}:")
+        self.out.append(f"{collection.separator}{json_text}:")
         collection.keys[key] = mark
         collection.key_is_next = False
         collection.separator = ""

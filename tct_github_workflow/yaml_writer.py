@@ -17,7 +17,7 @@ import re
 from typing import NamedTuple
 
 from .errors import EncodeError
-from .yaml_text import MAX_LEVELS, resolve_plain, shorten
+from .yaml_text import MAX_LEVELS, is_string, resolve_plain, shorten
 
 LONGEST_FLOW = 60  # characters; an array of scalars up to this long is written as [a, b]
 LONGEST_KEY = 1000  # characters; YAML wants the `:` within 1,024
@@ -142,10 +142,11 @@ def inline(value, in_flow=False):
     """A JSON scalar or empty collection as YAML on one line."""
     if not isinstance(value, str):
         return json.dumps(value)
-    if "\n" in value or "\t" in value or ESCAPED.search(value):
+    is_simple = value.isascii() and value.isprintable()  # as most are
+    if not is_simple and ("\n" in value or "\t" in value or ESCAPED.search(value)):
         quoted = json.dumps(value, ensure_ascii=False)
         return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
-    is_plain = not NOT_PLAIN.search(value) and resolve_plain(value)[0] == "str"
+    is_plain = is_string(value) and not NOT_PLAIN.search(value)
     if in_flow and NOT_PLAIN_IN_FLOW.search(value):
         is_plain = False
     return value if is_plain else "'" + value.replace("'", "''") + "'"
