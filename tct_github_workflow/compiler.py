@@ -25,7 +25,7 @@ from .automaton import ANY, FAR, NONE, both, either, negate
 from .cron import cron_lines
 from .grammar import ArrayType, Clause, ObjectType, Value
 from .grammar import OtherKeys as GrammarKeys
-from .names import JOBS
+from .routes import JOBS, add_routes
 from .rules import expression_text, schema_of
 
 ANNOTATIONS = {  # keywords that say nothing about what is valid
@@ -77,6 +77,7 @@ class Compiler:
         self.constants = frozenset(CONSTANT)
         self.root = self.value(frozenset([(True, self.follow("#"))]))
         self.settle()
+        add_routes(self.root)
 
     # --- pointers ---------------------------------------------------------------------------------
     def at(self, pointer):
@@ -485,4 +486,6 @@ KEYWORDS = {
 @functools.cache
 def grammar(rules="schema"):
     """The grammar of workflows under some rules (see rules.py)."""
+    if rules == "references":
+        return grammar("github")  # the same, but for what the matcher does with names
     return Compiler(schema_of(rules), ignore_case=rules != "schema")

@@ -328,6 +328,8 @@ class ExpressionText:
     kind       "text", "some", "has", "whole", "one" or "bare" (see expression_control.py)
     """
 
+    is_expression = True
+
     def __init__(self, contexts, functions, kind, more_functions=(), is_clean=False):
         """contexts: names. functions: {name: (least, most) arguments}, besides FUNCTIONS.
 

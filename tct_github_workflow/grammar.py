@@ -6,7 +6,7 @@ compiler.py makes these of the JSON schema. Nothing is left to be looked up in t
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, NUMBER, OBJECT
 from .automaton import FAR, NONE, Dfa
@@ -29,6 +29,7 @@ class Value:
         self.arrays = []  # [ArrayType], alternatives
         self.objects = []  # [ObjectType], alternatives
         self.role = None  # of its strings, where rules of names.py apply to them
+        self.routes = {}  # context -> tokens, if it leads to the names of that (see routes.py)
         self.tokens = FAR  # of the shortest completion, at most
         self.levels = FAR  # of nesting that it needs at least
 
@@ -84,6 +85,8 @@ class ArrayType:
 
     items: Value  # what each item may be
     least: int  # minItems
+    routes: dict = field(default_factory=dict)  # as in ObjectType
+    role = None
 
 
 @dataclass(eq=False)
@@ -128,6 +131,9 @@ class ObjectType:
     clauses: list  # [Clause], of which one must hold in the end
     fold: Callable = str  # str or str.upper: keys that are equal after it are the same
     role: str = None  # where rules of names.py apply to its keys
+    # context -> [(folded key, None for any; tokens)] that lead to its names (see routes.py)
+    routes: dict = field(default_factory=dict)
+    sources: dict = None  # of a whole workflow: context -> routes.Source
 
     def __post_init__(self):
         self.close = functools.cache(self._close)
@@ -174,6 +180,14 @@ class ObjectType:
         few = EMPTY.union(*(other.few for other in self.others))
         names = {"", *self.asked, *(word.decode() for word in few)}
         return frozenset(map(self.fold, names))
+
+    @functools.cached_property
+    def route_keys(self):
+        """Keys, folded, that change which routes are left, and whether a step can have an id."""
+        keys = {self.fold("id")}
+        for routes in self.routes.values():
+            keys.update(key for key, _ in routes)
+        return frozenset(keys)
 
     @functools.cached_property
     def allows_empty_key(self):

@@ -13,7 +13,9 @@ from .automaton import FAR
 from .cache import Cache
 from .json_text import MAX_DEPTH
 from .name_costs import begins_names, first_names, is_before_key, read_tokens, role_here, with_names
-from .names import NEEDS, OUTSIDE, PROMISING
+from .names import any_names
+from .reference_costs import any_key, with_begun_references, with_references
+from .routes import COMPUTED, NEEDS
 from .text_costs import text_costs
 from .threads import (
     BETWEEN,
@@ -21,13 +23,14 @@ from .threads import (
     NAME,
     TEXT,
     Frame,
-    Thread,
+    end_string,
     end_text,
     next_symbols,
     run_text,
     start_field,
     steps,
     text_starts,
+    tokens_of_ways,
     tokens_to_end,
 )
 from .token_table import token_table
@@ -47,19 +50,36 @@ def thread_costs(thread):
     Of a token that is refused the cost is FAR or more. Read-only.
     """
     names = thread.names
-    key, base = place_key(thread, bool(names.promised))
+    key, base = place_key(thread, bool(names.promised), names.pending)
     costs = costs_of_place(thread, key, base)
+    if names.known_names and thread.mode in INSIDE_TEXT:
+        costs = with_references(thread, costs, base, key, costs_if_pending)
     if thread.text is None:  # inside of a string that can be no name
         return costs, base + names.owed
     role = role_here(thread)
     if role == NEEDS and names.type:
-        promising_key, _ = place_key(thread, promising=True)
-        promising = costs_of_place(thread, promising_key, base)
+        promising = costs_if(thread, True, names.pending)
         return with_names(thread, costs, base, promising), base + names.owed
     if begins_names(thread, role):
-        first = _first_names.get(key, lambda: first_names(costs))
+        first = _first_names.get(key, lambda: first_names(thread, costs))
         costs = costs_with_first_names(thread, costs, base, key, first)
-    return with_names(thread, costs, base), base + names.owed
+    costs = with_names(thread, costs, base)
+    if names.known_names and thread.mode not in INSIDE_TEXT:
+        alone = costs_of_place(thread, key, base)
+        few = few_keys(thread)
+        costs = with_begun_references(few, alone, costs, base, key, costs_if_pending)
+    return costs, base + names.owed
+
+
+def costs_if_pending(thread, pending):
+    """costs_of_place() if names of these contexts were wanted."""
+    return costs_if(thread, bool(thread.names.promised), pending)
+
+
+def costs_if(thread, is_promising, pending):
+    """The same if some job were promised, or none."""
+    key, base = place_key(thread, is_promising, pending)
+    return costs_of_place(thread, key, base)
 
 
 def costs_with_first_names(thread, costs, base, key, first):
@@ -72,36 +92,46 @@ def costs_with_first_names(thread, costs, base, key, first):
     )
 
 
-def place_key(thread, promising):
+def place_key(thread, is_promising, pending):
     """-> (what the costs of a place depend on, base).
 
     That is all but texts so far that may be names, most keys, and the ids of jobs and steps.
-    promising: some job is promised, so that `jobs` cannot be closed.
+    is_promising: some job is promised, so that `jobs` cannot be closed. pending: contexts of which
+    a name is wanted.
     """
-    around, base = surroundings(thread.frame)
-    return (*place(thread), promising, around, max(0, thread.frame.depth - DEEP)), base
+    around, base = surroundings(thread.frame, pending)
+    deep = max(0, thread.frame.depth - DEEP)
+    return (*place(thread, pending), around, deep, is_promising, pending), base
 
 
 def costs_of_place(thread, key, base):
     """(8192,) int32: costs as if no text so far were a name, and with any ids of jobs and steps."""
-    return _place_costs.get(key, lambda: place_costs(thread, promising=key[-3], base=base))
+    *_, is_promising, pending = key
+    names = any_names(is_promising, pending)
+    return _place_costs.get(key, lambda: place_costs(thread, names, base))
 
 
-def place(thread):
+def place(thread, pending):
     """What the remembered costs depend on, besides what is around the frame."""
     frame = thread.frame
     keys = None
     if is_before_key(thread):
         count = min(frame.count, frame.type.least)
-        keys = (frame.type, frame.asked, frame.keys & frame.type.fixed_keys, count)
+        keys = (frame.type, frame.asked, frame.keys & relevant_keys(frame, pending), count)
     elif thread.mode == BETWEEN:
         keys = (frame.type, min(frame.count, frame.type.least))
     automaton = thread.automaton
     shape = automaton.shape(thread.state) if automaton else None
-    return thread.mode, thread.value, automaton, shape, keys
+    is_computed = thread.role == COMPUTED
+    return thread.mode, thread.value, automaton, shape, is_computed, keys
 
 
-def surroundings(frame):
+def relevant_keys(frame, pending):
+    """The keys of an object on which the costs of a place depend."""
+    return frame.type.fixed_keys | frame.type.route_keys if pending else frame.type.fixed_keys
+
+
+def surroundings(frame, pending):
     """-> (all that the closers of one token can meet in this frame and around it, base).
 
     Costs in it count from `base` on, so that they are the same wherever a workflow stands.
@@ -113,15 +143,18 @@ def surroundings(frame):
             break
         frame = frame.parent
     base = frame.total
-    around = [(f.closable, f.total - base, f.tail, f.depth == 1) for f in chain]
-    return tuple(around), base
+    around = tuple((f.closable, f.total - base, f.tail, f.depth == 1) for f in chain)
+    if pending:
+        around = (around, tuple((f.ways(), f.tokens_of_step()) for f in chain))
+    return around, base
 
 
 # --- what depends on the place alone -------------------------------------------------------------
-def place_costs(thread, promising, base):
-    """(8192,) int32: what costs_of_place() remembers."""
+def place_costs(thread, names, base):
+    """(8192,) int32: what costs_of_place() remembers, with any_names()."""
     costs = np.full(VOCAB_SIZE, FAR)
-    thread = few_keys(thread)._replace(names=PROMISING if promising else OUTSIDE, role=None)
+    role = COMPUTED if thread.role == COMPUTED else None
+    thread = few_keys(thread._replace(names=names, role=role, reading=None))
     if thread.mode in INSIDE_TEXT:
         no_name = None if thread.mode == TEXT else b"\0"
         add_group(costs, token_table().openers.leaf, thread._replace(text=no_name))
@@ -135,7 +168,7 @@ def few_keys(thread):
     if not is_before_key(thread):
         return thread
     frame = thread.frame
-    keys = frame.keys & frame.type.fixed_keys
+    keys = frame.keys & relevant_keys(frame, thread.names.pending)
     return thread._replace(frame=Frame(frame.type, frame.parent, keys, frame.asked, frame.count))
 
 
@@ -175,7 +208,7 @@ def branches(threads, trie):
 def what_follows(symbol, objects):
     """The values after a key, on which nothing else depends; else the symbol itself."""
     name = KEY_NAME.get(symbol)
-    if not name or any(name in obj.asked for obj in objects):
+    if not name or any(name in obj.asked or obj.fold(name) in obj.route_keys for obj in objects):
         return symbol
     return tuple(obj.field(name) for obj in objects)
 
@@ -225,6 +258,8 @@ def add_open_text(costs, column, thread, texts, named):
     values += 1 + thread.frame.total
     if thread.value:
         values += thread.value.tokens
+    if thread.names.pending:
+        values += tokens_of_ways(thread)
     values[refused] = FAR
     automaton = thread.automaton
     if thread.mode == NAME and automaton.words_left(automaton.start):
@@ -241,9 +276,10 @@ def add_ended_text(costs, group, thread, texts, named):
         accepted &= ~getattr(column, named)
     if not accepted.any():
         return
-    after = [Thread(thread.frame, thread.names, BETWEEN)]
     if thread.mode == NAME:  # any key that is not there yet: what comes after is the same
-        after = start_field(thread.frame, thread.names, "\0", thread.value)
+        after = start_field(thread.frame, thread.names, any_key(thread.automaton), thread.value)
+    else:
+        after = end_string(thread.frame, thread.names, thread.role, "")
     for end in after:
         values = closing_costs(end, group, ended=True)[column.closers]
         lower(costs, column.ids, np.where(accepted, values, FAR))
@@ -254,8 +290,9 @@ def closing_costs(thread, group, ended):
 
     ended: the thread is already after their first END.
     """
-    around, base = surroundings(thread.frame)
-    key = (group, ended, thread.mode, thread.value, bool(thread.names.promised), around)
+    names = thread.names
+    around, base = surroundings(thread.frame, names.pending)
+    key = (group, ended, thread.mode, thread.value, bool(names.promised), names.pending, around)
     return _closing_costs.get(key, lambda: price_closers(thread, group, ended, base)) + base
 
 

@@ -11,7 +11,7 @@ from .automaton import FAR
 from .compiler import grammar
 from .errors import DecodeError
 from .masks import thread_costs
-from .rules import NAMES
+from .rules import DEFAULT_RULES, NAMES, RESOLVING
 from .text_costs import text_costs
 from .threads import DONE, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
@@ -26,16 +26,16 @@ class Matcher:
     gives and that a budget which starts at min_tokens() or more never breaks).
     """
 
-    def __init__(self, prefix=(), rules="github"):
+    def __init__(self, prefix=(), rules=DEFAULT_RULES):
         """At the start of a workflow, or after the ids `prefix`.
 
-        rules: "schema" for what SchemaStore's schema allows, "github" for what GitHub's parser
-        accepts, too. Raises DecodeError where no valid workflow begins so.
+        rules: one of rules.NAMES, which says what they are. Raises DecodeError where no valid
+        workflow begins so.
         """
         if rules not in NAMES:
             raise ValueError(f"rules={rules!r}: one of {', '.join(map(repr, NAMES))} is needed")
         warm_up(rules)
-        self.threads = start_document(grammar(rules).root)
+        self.threads = start_document(grammar(rules).root, rules in RESOLVING)
         for i, token in enumerate(prefix):
             if not self.accept_token(token):
                 raise DecodeError(f"token {i}: no valid workflow continues with {token!r} here")

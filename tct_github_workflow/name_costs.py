@@ -9,24 +9,40 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import CONSTANT, KEY
+from .alphabet import ARRAY, CONSTANT, KEY, OBJECT
 from .automaton import FAR
 from .grammar import EMPTY
-from .names import MAX_ID, NEEDS, STEP_ID
-from .threads import BETWEEN, INSIDE_TEXT, NAME, TEXT, VALUE, advance, is_jobs, tokens_to_end
+from .known_names import wanted_of
+from .names import CONTEXT_OF, MAX_ID
+from .routes import COMPUTED, INPUTS, JOBS, KEYS_TO, MATRIX, NEEDS, STEP_ID
+from .threads import (
+    BETWEEN,
+    INSIDE_TEXT,
+    NAME,
+    TEXT,
+    VALUE,
+    advance,
+    is_jobs,
+    is_string_id,
+    next_symbols,
+    tokens_to_end,
+)
 from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
 from .vocab import PAD
 
 KEYS_OF_ROLES = {NEEDS: "needs", STEP_ID: "id"}  # the field of a name
+BRACKETS = (ARRAY, OBJECT)
+CONTEXT_OF_KEYS = {JOBS: "jobs", INPUTS: "inputs", MATRIX: "matrix"}  # by the role of an object
 
 
 def role_here(thread):
-    """The role of the string that stands here or may stand here."""
+    """The role of the id that stands here or may stand here."""
+    role = thread.role
     if thread.mode == VALUE:
-        return thread.value.role
-    if thread.mode == BETWEEN and thread.frame.is_array():
-        return thread.frame.type.items.role
-    return thread.role
+        role = thread.value.role
+    elif thread.mode == BETWEEN and thread.frame.is_array():
+        role = thread.frame.type.items.role
+    return None if role == COMPUTED else role
 
 
 def is_before_key(thread):
@@ -54,12 +70,16 @@ class FirstNames(NamedTuple):
     roles: list  # of the names
 
 
-def first_names(costs):
+def first_names(thread, costs):
     """The FirstNames of a place, by its costs."""
     ids = []
     roles = {}
+    symbols = next_symbols(thread)
     for role, token in tokens_with_names():
-        if costs[token] < FAR:
+        # names that are wanted do not come in costs: with them a token may be allowed, too
+        is_wanted = CONTEXT_OF[role] in thread.names.pending
+        first = token_table().parts[token].openers[0]
+        if costs[token] < FAR or is_wanted and first in symbols:
             ids.append(token)
             roles[role] = True
     return FirstNames(ids, list(roles))
@@ -70,6 +90,8 @@ def with_names(thread, costs, base, promising=None):
     struck, lowered = openers_of_names(thread)
     struck += too_long(thread)
     ids = [token for token in tokens_to_read(thread, costs) if costs[token] < FAR]
+    if thread.names.pending:
+        ids += tokens_of_wanted(thread)
     if promising is not None:
         costs = with_promises(thread, costs, promising)
     elif struck or lowered:
@@ -110,8 +132,7 @@ def with_promises(thread, costs, promising):
 
 def too_long(thread):
     """Ids of the tokens with which an id becomes too long."""
-    is_id = thread.role or thread.mode == NAME and is_jobs(thread.frame)
-    if not is_id or thread.names.type is None:
+    if not is_string_id(thread) and not (thread.mode == NAME and is_jobs(thread.frame)):
         return []
     longest = MAX_ID - len(thread.text)
     if longest >= token_table().longest_text:
@@ -203,6 +224,83 @@ def tokens_of_keys(thread):
     return ids
 
 
+def tokens_of_wanted(thread):
+    """Ids of the tokens with which a wanted name is given, here or further inside."""
+    if thread.mode in (VALUE, BETWEEN):
+        ids = tokens_of_routes(thread)
+    else:
+        ids = []
+    role = role_here(thread)
+    names = wanted_of(thread.names, CONTEXT_OF[role]) if role else wanted_keys(thread)
+    begun = spelled(thread.text) if thread.mode in (NAME, TEXT) else ""
+    if not names or begun is None:
+        return ids
+    folded = [name for name, _ in names]
+    ids += tokens_like(folded, begun, str.lower)
+    for name in folded:
+        ids += tokens_towards(name, begun, str.lower)
+    if thread.mode not in (NAME, TEXT):
+        ids += symbols_of(folded, CONSTANT if role else KEY)
+    return ids
+
+
+def wanted_keys(thread):
+    """Names that are wanted, where they may be given by a key."""
+    if thread.mode != NAME and not is_before_key(thread):
+        return []
+    context = CONTEXT_OF_KEYS.get(thread.frame.type.role)
+    return wanted_of(thread.names, context)
+
+
+def symbols_of(folded, symbols):
+    """Ids of the tokens that begin with the symbol of a word, given in lower case."""
+    table = token_table()
+    ids = []
+    for word in symbols:
+        if word.lower() in folded:
+            ids += table.by_opener[KEY[word]] if symbols is KEY else table.by_constant[word]
+    return ids
+
+
+def tokens_of_routes(thread):
+    """Ids of the tokens that open what gives names that are wanted."""
+    ids = list(tokens_with_brackets()) if gives_names(thread) else []
+    for context in thread.names.pending:
+        ids += tokens_with_keys(KEYS_TO[context])
+    symbols = next_symbols(thread)
+    return [token for token in ids if token_table().parts[token].openers[0] in symbols]
+
+
+def gives_names(thread):
+    """Whether keys, or strings in a list, in the value that comes next are names."""
+    value = thread.value
+    if thread.mode == BETWEEN:
+        value = thread.frame.type.items if thread.frame.is_array() else None
+    if value is None:
+        return False
+    objects = list(value.objects)
+    for array in value.arrays:
+        objects += array.items.objects
+    return bool(value.routes) or any(obj.role in CONTEXT_OF_KEYS for obj in objects)
+
+
+@functools.cache
+def tokens_with_keys(keys):
+    """Ids of the tokens that open the field of one of some keys."""
+    symbols = [KEY[key] for key in keys if key in KEY]
+    found = []
+    for token in token_table().parts:
+        if any(symbol in token.openers for symbol in symbols):
+            found.append(token.id)
+    return found
+
+
+@functools.cache
+def tokens_with_brackets():
+    """Ids of the tokens that begin with an opening bracket."""
+    return [token.id for token in token_table().parts if token.openers[:1] in BRACKETS]
+
+
 def tokens_like(names, begun, fold):
     """Ids of the tokens with which `begun` becomes one of these names, which are folded."""
     spelling = token_table().spelling(fold)
@@ -217,16 +315,16 @@ def tokens_like(names, begun, fold):
     return ids
 
 
-def tokens_towards(name, begun):
+def tokens_towards(name, begun, fold=str):
     """Ids of the tokens with which `begun` becomes a beginning of a name, or all of it."""
-    if not name.startswith(begun):
+    if not name.startswith(fold(begun)):
         return []
-    by_text = token_table().by_text
+    spelling = token_table().spelling(fold)
     ids = []
-    rest = name[len(begun) :].encode()
+    rest = name[len(begun) :]
     for n in range(1, len(rest) + 1):
-        ids += by_text.get((rest[:n], False), [])
-    return ids + by_text.get((rest, True), [])
+        ids += spelling.get((rest[:n], False), [])
+    return ids + spelling.get((rest, True), [])
 
 
 def tokens_of_ids(thread, role):
@@ -254,8 +352,6 @@ def tokens_of_ids(thread, role):
 def tokens_with_names():
     """[(role, id)] of the tokens that open the field of a name."""
     found = []
-    for token in token_table().parts:
-        for role, key in KEYS_OF_ROLES.items():
-            if KEY[key] in token.openers:
-                found.append((role, token.id))
+    for role, key in KEYS_OF_ROLES.items():
+        found += [(role, token) for token in tokens_with_keys((key,))]
     return found

@@ -6,32 +6,47 @@
   cannot be closed before it has come, and the tokens that it takes at least are part of every
   budget.
 - No job needs itself, be it through others. So one job at least needs none.
+
+Where expressions may use only names that there are, known_names.py follows these, too.
 """
 
-from typing import NamedTuple
+import functools
+from typing import NamedTuple, Optional
 
 from .alphabet import CONSTANT, KEY
 from .automaton import FAR
 from .grammar import EMPTY, ObjectType
+from .known_names import (
+    ANYTHING,
+    MAX_ID,
+    KnownNames,
+    begin_job,
+    give,
+    give_anything,
+    wanted_of,
+)
+from .routes import COMPUTED, CONTEXTS, NEEDS, STEP_ID
 
-JOBS, NEEDS, STEP_ID = "jobs", "needs", "step-id"  # roles that a schema gives to its parts
-MAX_ID = 99
+CONTEXT_OF = {NEEDS: "needs", STEP_ID: "steps"}  # the context of names with a role
 # From n names on, all of which begin alike and are of the same length, another length is taken for
 # a new name: an id has 37 characters or more to continue with.
 CROWD = 20
+NEVER_GIVEN = "\1"  # no name is like that
 
 
 class Names(NamedTuple):
-    """The names so far, while `jobs` is open. Immutable: a new name makes a new one."""
+    """The names so far, most of them while `jobs` is open. Immutable: a name makes a new one."""
 
     type: ObjectType = None  # of `jobs`; None outside of it, and any name will do
     jobs: frozenset = EMPTY  # ids so far, that of the job at hand included
     needs: frozenset = EMPTY  # pairs: a job, another that it needs
     promised: frozenset = EMPTY  # ids that a `needs` names and that are still to come
-    owed: int = 0  # tokens that these jobs take at least
+    owed: int = 0  # tokens that these jobs, and names that are wanted, take at least
     job: str = None  # the id of the job at hand
     steps: frozenset = EMPTY  # ids of its steps so far, in upper case
     has_rules: bool = True  # whether there are any of these rules in the grammar
+    known_names: Optional[KnownNames] = None  # where names in expressions must resolve
+    pending: frozenset = EMPTY  # contexts of which a name is wanted
 
     def cost_of_job(self, name):
         """Tokens of a job, the key included."""
@@ -49,7 +64,8 @@ class Names(NamedTuple):
             promised = promised - {name}
             owed -= self.cost_of_job(name)
         jobs = self.jobs | {name}
-        return Names(self.type, jobs, self.needs, promised, owed, job=name)
+        names = self._replace(jobs=jobs, promised=promised, owed=owed, job=name, steps=EMPTY)
+        return begin_job(names, name)
 
     def _is_promised_in_other_case(self, name):
         return any(p != name and p.upper() == name.upper() for p in self.promised)
@@ -60,7 +76,7 @@ class Names(NamedTuple):
             return self
         if len(name) > MAX_ID or name.upper() in self.steps:
             return None
-        return self._replace(steps=self.steps | {name.upper()})
+        return give(self._replace(steps=self.steps | {name.upper()}), "steps", name)
 
     def add_need(self, name):
         """The names after one more job that the job at hand needs, None if it must not."""
@@ -69,14 +85,22 @@ class Names(NamedTuple):
         if name in self.jobs or name in self.promised:
             if self.is_needed_by(name, self.job):
                 return None
-            return self._replace(needs=self.needs | {(self.job, name)})
+            return give(self._replace(needs=self.needs | {(self.job, name)}), "needs", name)
         if len(name) > MAX_ID or name.upper() in self.taken(NEEDS):
             return None
-        return self._replace(
+        names = self._replace(
             needs=self.needs | {(self.job, name)},
             promised=self.promised | {name},
             owed=self.owed + self.cost_of_job(name),
         )
+        return give(give(names, "needs", name), "jobs", name)
+
+    def cost_of_need(self, name):
+        """Tokens of the job that it takes to need `name`, in lower case; FAR if it must not."""
+        for job in self.jobs | self.promised:
+            if job.lower() == name:
+                return FAR if self.is_needed_by(job, self.job) else 0
+        return len(name) + 1 + self.job_tokens()
 
     def is_needed_by(self, name, job):
         """Whether `name` is `job` or needs it, be it through others: then `job` cannot need it."""
@@ -94,7 +118,15 @@ class Names(NamedTuple):
         """The names after a string with a role, None if it must not be that one."""
         if role == NEEDS:
             return self.add_need(name)
+        if role == COMPUTED:
+            return give_anything(self)
         return self.add_step(name) if role == STEP_ID else self
+
+    def outside_jobs(self):
+        """The names after the end of `jobs`."""
+        if self.known_names is None:
+            return OUTSIDE
+        return OUTSIDE._replace(known_names=self.known_names, pending=self.pending, owed=self.owed)
 
     def taken(self, role):
         """Ids, in upper case, that a new name of this role must not be."""
@@ -105,29 +137,47 @@ class Names(NamedTuple):
     def known(self, role):
         """All that add() and tokens_for() depend on, for caches."""
         if role == STEP_ID:
-            return self.steps
-        return self._replace(steps=EMPTY)
+            return self.steps, tuple(wanted_of(self, "steps"))
+        known = self.known_names and KnownNames(wanted=self.known_names.wanted)
+        return self._replace(steps=EMPTY, known_names=known)
 
-    def tokens_for(self, role, text, to_more):
+    def tokens_for(self, role, text, to_more, is_last=False):
         """Tokens that complete a string of this role which begins with `text`, its END included.
 
         to_more: bytes until it is complete, one more at least. With the job that it promises.
+        is_last: no other string of this role can come after it.
         """
         options = []
         if text and text not in CONSTANT:
-            after = self.add(role, text)
-            if after is not None:
-                options.append(1 + after.owed - self.owed)
+            options.append(self.tokens_of_end(role, text, is_last))
         n_more = to_more + n_crowded(self.taken(role), text)
         longer = len(text) + n_more
-        if longer <= MAX_ID:
+        if longer <= MAX_ID and not (is_last and CONTEXT_OF[role] in self.pending):
             promise = longer + 1 + self.job_tokens() if role == NEEDS else 0
             options.append(n_more + 1 + promise)
-        if role == NEEDS:
-            for name in self.jobs | self.promised:
-                if name.startswith(text) and name not in CONSTANT and self.add_need(name):
-                    options.append(len(name) - len(text) + 1)
+        for name in self.likely(role, text):
+            tokens = self.tokens_of_end(role, name, is_last)
+            options.append(len(name) - len(text) + tokens)
         return min(options, default=FAR)
+
+    def tokens_of_end(self, role, name, is_last):
+        """Tokens that the END of a name takes with all that it promises; FAR if it must not end."""
+        after = self.add(role, name)
+        if after is None or is_last and CONTEXT_OF[role] in after.pending:
+            return FAR
+        return 1 + after.owed - self.owed
+
+    def likely(self, role, text):
+        """Names with which a string of this role may end, so that it promises none that is new."""
+        found = []
+        for name in self.jobs | self.promised if role == NEEDS else ():
+            if name.startswith(text):
+                found.append(name)
+        for name, _ in wanted_of(self, CONTEXT_OF[role]):
+            if name.startswith(text.lower()):
+                rest = name[len(text) :]
+                found += [text + rest, text + rest.upper()]  # one of them may have a symbol
+        return [name for name in found if name not in CONSTANT]
 
     def job_tokens(self):
         """Tokens of a job without its key."""
@@ -150,5 +200,16 @@ def n_crowded(taken, text):
 
 OUTSIDE = Names()
 NO_RULES = Names(has_rules=False)
-# Masks are remembered for any names at all: these ask nothing, but `jobs` cannot be closed
-PROMISING = Names(promised=frozenset(["\0"]))
+
+
+@functools.cache
+def any_names(is_promising, pending):
+    """Names that ask nothing: masks are remembered for any names at all.
+
+    is_promising: some job is promised, which does not come, so that `jobs` cannot be closed.
+    pending: contexts of which a name is wanted that does not come.
+    """
+    promised = frozenset(["\0"]) if is_promising else EMPTY
+    wanted = frozenset((context, NEVER_GIVEN, 0) for context in pending)
+    known_names = KnownNames(*[ANYTHING] * len(CONTEXTS), wanted=wanted)
+    return Names(promised=promised, known_names=known_names, pending=pending)

@@ -1,9 +1,10 @@
 """The rules that a workflow is held to: SchemaStore's schema, and GitHub's own besides.
 
-"schema"  what SchemaStore's schema allows
-"github"  what GitHub's parser accepts, too: github_rules.json, which derive_rules.py makes
-"clean"   without what GitHub takes and nobody means, too: clean_rules.json, changes to the former
-          as a JSON Patch, each with its reason (actionlint names the same ones)
+"schema"      what SchemaStore's schema allows
+"github"      what GitHub's parser accepts, too: github_rules.json, which derive_rules.py makes
+"references"  besides, names in expressions resolve: steps.x, needs.x, matrix.x, inputs.x, jobs.x
+"clean"       without what GitHub takes and nobody means, too: clean_rules.json, changes to
+              github_rules.json as a JSON Patch, each with its reason (actionlint names the same)
 """
 
 import copy
@@ -14,7 +15,9 @@ from pathlib import Path
 from .expressions import ExpressionText
 from .schema import SCHEMA, apply_patch
 
-NAMES = ("schema", "github", "clean")
+NAMES = ("schema", "github", "references", "clean")
+DEFAULT_RULES = "references"
+RESOLVING = ("references", "clean")  # those under which names in expressions must resolve
 CLEAN_FILE = Path(__file__).parent / "clean_rules.json"
 
 

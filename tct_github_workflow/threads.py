@@ -13,14 +13,17 @@ only if some thread survives it. That is the whole algorithm; masks.py is effici
 """
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OBJECT
 from .automaton import FAR, from_regex
 from .grammar import EMPTY, ArrayType, Value
 from .json_text import MAX_DEPTH
 from .linear import NUMBER_RE
-from .names import JOBS, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
+from .known_names import KnownNames, give, give_matrix_key, tokens_to_finish, use, wanted_of
+from .names import CONTEXT_OF, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
+from .reading import end_of_reading, follow_names
+from .routes import COMPUTED, CONTEXTS, INPUTS, JOBS, MATRIX, NEEDS, STEP
 from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
 from .utf8 import DEAD, ByteAutomaton, over_bytes
 
@@ -46,6 +49,8 @@ class Frame:
         "wants",  # role of a name that must still come in it
         "tail",  # all that closers can meet in it, besides closable and total
         "longer",  # what item() returns
+        "step",  # Frame of the step that it is or stands in, or None
+        "known_ways",  # what ways() returns
     )
 
     def __init__(self, type, parent, keys=EMPTY, asked=EMPTY, count=0):
@@ -56,6 +61,10 @@ class Frame:
         self.count = count
         self.depth = parent.depth + 1 if parent else 1
         self.longer = None
+        self.known_ways = None
+        self.step = parent.step if parent else None
+        if type.role == STEP:
+            self.step = self
         tokens = self._close_array() if self.is_array() else self._close_object()
         self.closable = tokens == 1
         self.total = tokens + (parent.total if parent else 0)
@@ -80,6 +89,45 @@ class Frame:
             self.tail = (self.type, self.asked, count)
         return tokens
 
+    def ways(self):
+        """Tokens of the way from here to where names of each of CONTEXTS are given, FAR if none."""
+        if self.known_ways is None:
+            ways = self.parent.ways() if self.parent else NO_WAYS
+            if self.type.routes:
+                ways = tuple(map(min, ways, map(self.own_way, CONTEXTS)))
+            self.known_ways = ways
+        return self.known_ways
+
+    def way(self, context):
+        return self.ways()[CONTEXTS.index(context)]
+
+    def own_way(self, context):
+        """The same for the routes of this frame alone."""
+        options = []
+        for key, tokens in self.type.routes.get(context, ()):
+            if key not in self.keys:
+                options.append(tokens)
+        return min(options, default=FAR)
+
+    def workflow(self):
+        """The type of the whole document."""
+        frame = self
+        while frame.parent:
+            frame = frame.parent
+        return frame.type
+
+    def source(self, context):
+        """The routes.Source of a context."""
+        return self.workflow().sources[context]
+
+    def has_id(self):
+        """Whether the step around has its id."""
+        return self.step.type.fold("id") in self.step.keys
+
+    def tokens_of_step(self):
+        """What a step takes at least if it is this one that may still get an id, else 0."""
+        return 0 if self.step is None or self.has_id() else self.step.parent.type.items.tokens
+
     def can_be_completed(self):
         """Some clause is left, and nesting stays within what decode reads."""
         return self.total < FAR and self.depth + self.levels <= MAX_DEPTH
@@ -102,6 +150,8 @@ class Frame:
         return Frame(type, self.parent, self.keys | {type.fold(name)}, asked, self.count + 1)
 
 
+NO_WAYS = (FAR,) * len(CONTEXTS)
+
 # Modes of a thread
 BETWEEN = 0  # after a finished field or item
 VALUE = 1  # before a value
@@ -123,6 +173,7 @@ class Thread(NamedTuple):
     state: int = 0  # how far it has come
     text: bytes = b""  # the bytes so far; None for a string of which they no longer matter
     role: str = None  # TEXT: where rules of names.py apply to it
+    reading: Optional[tuple] = None  # (context, bytes) of a name that an expression has begun
 
 
 def prefixes(words):
@@ -136,11 +187,16 @@ def prefixes(words):
 CONSTANT_STARTS = prefixes(CONSTANT_WORDS)
 
 
-def start_document(value):
-    """The threads at the start of a document of that Value."""
+def start_document(value, references=False):
+    """The threads at the start of a document of that Value.
+
+    references: names in expressions must resolve.
+    """
     threads = []
     for type in value.objects:
         names = OUTSIDE if type.has_rules else NO_RULES
+        if references:
+            names = OUTSIDE._replace(known_names=KnownNames())
         threads.append(Thread(Frame(type, None), names, BETWEEN))
     return threads
 
@@ -169,16 +225,20 @@ def steps(threads, symbols):
 
 def step(thread, symbol):
     """The threads after one symbol."""
+    after = []
     if symbol == END:
-        after = []
         for start in text_starts(thread):
             after += end_text(start)
-        return after
-    if thread.mode == VALUE:
-        return start_value(thread.frame, thread.names, thread.value, symbol)
-    if thread.mode == BETWEEN:
-        return step_between(thread.frame, thread.names, symbol)
-    return []
+    elif thread.mode == VALUE:
+        after = start_value(thread.frame, thread.names, thread.value, symbol)
+    elif thread.mode == BETWEEN:
+        after = step_between(thread.frame, thread.names, symbol)
+    return list(filter(can_give_wanted, after))
+
+
+def can_give_wanted(thread):
+    """Whether a way is left to all names that are wanted."""
+    return not thread.names.pending or tokens_to_end(thread) < FAR
 
 
 def step_between(frame, names, symbol):
@@ -203,7 +263,7 @@ def close(frame, names, symbol):
     if is_jobs(frame):
         if names.promised:
             return []
-        names = OUTSIDE
+        names = names.outside_jobs()
     return [Thread(frame.parent, names, BETWEEN if symbol == CLOSE else DONE)]
 
 
@@ -227,7 +287,7 @@ def start_value(frame, names, value, symbol):
     threads = []
     for inner in opened:
         if inner.can_be_completed():
-            inner_names = Names(inner.type) if is_jobs(inner) else names
+            inner_names = names._replace(type=inner.type) if is_jobs(inner) else names
             threads.append(Thread(inner, inner_names, BETWEEN))
     return threads
 
@@ -247,6 +307,10 @@ def start_field(frame, names, name, value):
         names = names.start_job(name)
         if names is None:
             return []
+    elif frame.type.role == MATRIX:
+        names = give_matrix_key(names, name)
+    elif frame.type.role == INPUTS:
+        names = give(names, "inputs", name)
     frame = frame.with_field(name)
     return [Thread(frame, names, VALUE, value)] if frame.can_be_completed() else []
 
@@ -293,17 +357,30 @@ def run_text(thread, text):
     """The threads after some bytes of text."""
     threads = []
     for start in text_starts(thread):
-        frame, names, mode, value, automaton, state, begun, role = start
-        state = state_after(automaton, state, text)
-        if state == DEAD:
+        frame, names, mode, value, automaton, state, begun, role, reading = start
+        if names.known_names and automaton.is_expression:
+            state, used, reading = follow_names(automaton, state, reading, text)
+            names = use_all(names, used, frame)
+        else:
+            state = state_after(automaton, state, text)
+        if state == DEAD or names is None:
             continue
         whole = None if begun is None else begun + text
-        if mode != NAME and not role and whole not in CONSTANT_STARTS:
+        if mode != NAME and role not in CONTEXT_OF and whole not in CONSTANT_STARTS:
             whole = None
-        after = Thread(frame, names, mode, value, automaton, state, whole, role)
-        if mode != NAME and not role or can_become_a_name(after):
+        after = Thread(frame, names, mode, value, automaton, state, whole, role, reading)
+        if can_become_a_name(after):
             threads.append(after)
     return threads
+
+
+def use_all(names, used, frame):
+    """The Names after expressions have used some: [(context, name)]; None if one cannot exist."""
+    for context, name in used:
+        names = use(names, context, name, frame)
+        if names is None:
+            return None
+    return names
 
 
 def can_become_a_name(thread):
@@ -312,8 +389,14 @@ def can_become_a_name(thread):
         endings = thread.automaton.words_left(thread.state)
         if endings is not None:  # only a few words are possible
             return any(end_name(thread, thread.text + ending) for ending in endings)
-    is_id = thread.role or thread.frame.type.role == JOBS
-    return not is_id or thread.names.type is None or tokens_to_end(thread) < FAR
+    is_id = is_string_id(thread) or thread.mode == NAME and is_jobs(thread.frame)
+    is_open = is_id or thread.reading or thread.names.pending
+    return not is_open or tokens_to_end(thread) < FAR
+
+
+def is_string_id(thread):
+    """Whether the string at hand is an id, to which rules apply."""
+    return thread.role in CONTEXT_OF and thread.names.type is not None
 
 
 def end_text(thread):
@@ -323,12 +406,18 @@ def end_text(thread):
     """
     if not thread.automaton.accepting[thread.state]:
         return []
+    if thread.reading:
+        names = use_all(thread.names, end_of_reading(thread.reading), thread.frame)
+        if names is None:
+            return []
+        thread = thread._replace(names=names, reading=None)
     if thread.mode == NAME:
         return end_name(thread, thread.text)
     if thread.mode == TEXT and thread.text in CONSTANT_WORDS:
         return []
     if thread.role:
-        return end_string(thread.frame, thread.names, thread.role, spelled(thread.text))
+        string = spelled(thread.text or b"")
+        return end_string(thread.frame, thread.names, thread.role, string)
     return [Thread(thread.frame, thread.names, BETWEEN)]
 
 
@@ -349,23 +438,68 @@ def tokens_to_end(thread):
     if mode == DONE:
         return 0
     outside = frame.total + names.owed
+    if names.pending:
+        outside += tokens_of_ways(thread)
     if mode == BETWEEN:
         return outside + tokens_of_promise(names, frame.wants)
     if mode == VALUE:
-        return outside + value.tokens + tokens_of_promise(names, value.role)
-    if thread.role and names.type:
+        return outside + value.tokens + tokens_of_promise(names, role_of_value(thread))
+    if is_string_id(thread):
         return outside + name_tokens(thread)
     tokens = text_tokens(thread)
     if mode == NAME:
         tokens += value.tokens
-        if is_jobs(frame):
+        if frame.type.role in (JOBS, INPUTS):
             tokens = min(tokens, tokens_by_promise(thread))
+    if thread.reading:
+        tokens += tokens_to_finish(names, thread.reading, frame)
     return outside + tokens
+
+
+def tokens_of_ways(thread):
+    """Tokens of the ways to all contexts of which a name is wanted, FAR or more if there is none.
+
+    Less those of the step at hand if it may still get an id: one that is wanted takes no other.
+    """
+    tokens = 0
+    for context in thread.names.pending:
+        tokens += way_from(thread, context)
+        if context == "steps":
+            tokens -= thread.frame.tokens_of_step()
+    return tokens
+
+
+def way_from(thread, context):
+    """Tokens of the way to the names of one context, besides what the value at hand takes."""
+    way = thread.frame.way(context)
+    if thread.mode == VALUE and context in thread.value.routes:
+        return min(way, thread.value.routes[context] - thread.value.tokens)
+    if context == "matrix" and is_computed(thread):
+        return 0
+    if context == "needs" and thread.role == NEEDS:
+        return 0  # name_tokens() sees to it
+    return way
+
+
+def is_computed(thread):
+    """Whether the text at hand makes the matrix one of which nothing is known."""
+    if thread.mode == TEXT:
+        return thread.role == COMPUTED
+    return (
+        thread.mode == NAME and thread.frame.type.role == MATRIX and thread.automaton.is_expression
+    )
+
+
+def role_of_value(thread):
+    """The role of the string that is the cheapest value, or None."""
+    if "needs" in thread.names.pending and "needs" in thread.value.routes:
+        return None  # way_from() counts a list of names
+    return thread.value.role
 
 
 def tokens_of_promise(names, role):
     """Tokens that a name which must come takes besides its own: of the job that it promises."""
-    if role is None or names.type is None:
+    if role not in CONTEXT_OF or names.type is None:
         return 0
     return names.tokens_for(role, "", 1) - SHORTEST_NAME
 
@@ -373,7 +507,8 @@ def tokens_of_promise(names, role):
 def name_tokens(thread):
     """Tokens that complete a string with a role, and the job that it promises."""
     to_more = int(thread.automaton.detour[thread.state])
-    return thread.names.tokens_for(thread.role, spelled(thread.text), to_more)
+    is_last = thread.role == NEEDS and not thread.frame.is_array()
+    return thread.names.tokens_for(thread.role, spelled(thread.text), to_more, is_last)
 
 
 def text_tokens(thread):
@@ -391,12 +526,21 @@ def text_tokens(thread):
 
 
 def tokens_by_promise(thread):
-    """Tokens that complete the job at hand as one of those that are promised."""
-    if thread.names.type is None:
-        return FAR
+    """Tokens that complete the key at hand, and its value, as one that is promised or wanted."""
+    names = thread.names
     text = spelled(thread.text)
-    begins = any(name.startswith(text) and name not in KEY for name in thread.names.promised)
-    return -len(text) if begins else FAR  # what is left of it, less what all of it is owed
+    if text is None:
+        return FAR
+    options = []
+    for name in names.promised if names.type else ():
+        if name.startswith(text) and name not in KEY:
+            options.append(-len(text))  # what is left of it, less what all of it is owed
+    context = "jobs" if is_jobs(thread.frame) else "inputs"
+    for name, owed in wanted_of(names, context):
+        is_begun = name.startswith(text.lower()) and text + name[len(text) :] not in KEY
+        if is_begun:
+            options.append(len(name) - len(text) + 1 + thread.value.tokens - owed)
+    return min(options, default=FAR)
 
 
 def has_to_continue(thread):

@@ -9,6 +9,7 @@ What it offers is the protocol of a *text automaton*, which the matcher runs str
     detour[state]           the same for a rest of at least one byte
     words_left(state)       all rests that are accepted, where these are just a few words, or None
     shape(state)            a state or less: what all of this depends on, for caches
+    is_expression           whether it holds expressions, which may use names (reading.py)
 
 An automaton is known by its identity. Here states are ints, and there may be an array of them in
 the brackets; expressions.py has the other text automata.
@@ -59,6 +60,7 @@ class ByteAutomaton:
     """
 
     start = 0
+    is_expression = False
 
     def __init__(self, dfa):
         self.dfa = dfa

@@ -1,0 +1,400 @@
+"""What the names that expressions use change in the costs of a place (masks.py).
+
+A token costs more, or is refused, where its text uses or begins a name that is not there yet:
+steps.x, needs.x, matrix.x, inputs.x, jobs.x. Such tokens are few, but for right after the dot.
+"""
+
+import functools
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from .alphabet import KEY
+from .automaton import FAR
+from .cache import Cache
+from .expression_control import CONTEXTS as ALL_CONTEXTS
+from .expressions import ExpressionText
+from .known_names import (
+    ANYTHING,
+    MAX_ID,
+    OPENING,
+    PROPERTY,
+    KnownNames,
+    cost_of_name,
+    tokens_to_finish,
+)
+from .name_costs import read_tokens, tokens_with_keys
+from .reading import MENTION, end_of_reading, follow_names, places_of
+from .routes import JOBS, KEYS_TO, STEP
+from .rules import github_rules
+from .threads import VALUE, Frame, use_all
+from .token_table import token_table
+from .utf8 import DEAD
+
+_in_text = Cache(512)
+_changes = Cache(1 << 12)
+_mentions = Cache(1 << 12)
+_before_text = Cache(1 << 12)
+# of a text: what continues a name, or begins one after a dot
+LEAD = re.compile(rb"([A-Za-z0-9_-]*)")
+FIRST_LEAD = re.compile(rb"[ \t\r\n]*([A-Za-z0-9_-]*)")
+
+
+JOBS_FIELD = KnownNames._fields.index("jobs")
+
+
+def any_key(automaton):
+    """A key that stands for all those that an automaton accepts."""
+    return OPENING if automaton.is_expression else "\0"
+
+
+class Changes:
+    """What the names that texts use change in the costs of tokens."""
+
+    def __init__(self, changes):
+        """changes: [(ids, contexts that are pending then, tokens more)]."""
+        by_pending = {}
+        for ids, pending, more in changes:
+            changed = by_pending.setdefault(pending, ([], []))
+            changed[0].extend(ids)
+            changed[1].extend([more] * len(ids))
+        self.by_pending = {
+            pending: (np.array(ids, np.int64), np.array(more))
+            for pending, (ids, more) in by_pending.items()
+        }
+
+    def apply(self, thread, costs, costs_if_pending):
+        """The costs after the changes. costs_if_pending(thread, pending): if others are pending."""
+        if not self.by_pending:
+            return costs
+        result = costs.copy()
+        for pending, (ids, more) in self.by_pending.items():
+            source = costs
+            if pending != thread.names.pending:
+                source = costs_if_pending(thread, pending)
+            after = np.minimum(source[ids] + more, FAR)
+            result[ids] = np.where(costs[ids] < FAR, after, FAR)
+        return result
+
+
+def change_of(names, frame, used, reading):
+    """-> (contexts that are pending, tokens more) after a text in a frame has used some names."""
+    after = use_all(names, used, frame)
+    if after is None:
+        return names.pending, FAR
+    more = after.owed - names.owed
+    if reading:
+        more += tokens_to_finish(after, reading, frame)
+    return after.pending, more
+
+
+def known_to(thread, frame):
+    """All that change_of() depends on in a frame, for caches."""
+    names = thread.names
+    known = names.known_names
+    if names.job is None:
+        return known, frame.ways(), frame.workflow()
+    ids = None
+    if frame.way("needs") < FAR:
+        ids = (names.jobs, names.needs, names.job, names.promised)
+    own = frame.step and frame.has_id()
+    return known[:JOBS_FIELD], known[JOBS_FIELD + 1 :], frame.ways(), names.type, own, ids
+
+
+# --- inside of a text -----------------------------------------------------------------------------
+def with_references(thread, costs, base, key, costs_if_pending):
+    """costs, with what the names change that a text with expressions uses.
+
+    costs_if_pending(thread, pending): the costs of the place if other contexts are pending.
+    """
+    automaton = thread.automaton
+    if not automaton.is_expression:
+        return costs
+    known = known_to(thread, thread.frame)
+    begun = begun_name(thread)
+
+    def make():
+        if begun is None:
+            return changes_in_text(thread, known).apply(thread, costs, costs_if_pending)
+        return within_name(thread, costs, base, begun, known, costs_if_pending)
+
+    return _in_text.get((key, begun, known), make)
+
+
+def begun_name(thread):
+    """(context, bytes) of the name in which the text stands, also right after the dot, or None."""
+    context = places_of(thread.automaton.expressions.syntax).dots.get(thread.state.control)
+    return thread.reading or context and (context, b"")
+
+
+def changes_in_text(thread, known):
+    """The Changes where a text stands that is not within a name. known: as of known_to()."""
+    automaton = thread.automaton
+    state = automaton.shape(thread.state)
+
+    def make():
+        changes = []
+        for mention in mentions(automaton, thread.state):
+            pending, more = change_of(thread.names, thread.frame, mention.used, mention.reading)
+            if more or pending != thread.names.pending:
+                changes.append((mention.ids, pending, more))
+        return Changes(changes)
+
+    return _changes.get((automaton, state, known), make)
+
+
+class Mention(NamedTuple):
+    """Tokens, without openers, whose text uses the same names."""
+
+    used: tuple  # ((context, name), ...)
+    reading: tuple  # a name that is begun, or None
+    ids: list
+
+
+def mentions(automaton, state):
+    """[Mention] from a state that is not within a name."""
+    key = (automaton, automaton.shape(state))
+    return _mentions.get(key, lambda: find_mentions(automaton, state, reading=None))
+
+
+def find_mentions(automaton, state, reading):
+    """[Mention] from any state. reading: the name within which it is, or None."""
+    begun = places_of(automaton.expressions.syntax).begun.get(state.control, "")
+    found = {}
+    for text in texts_with_mentions(begun):
+        after, used, now_reading = follow_names(automaton, state, reading, text)
+        if after == DEAD or not used and not now_reading:
+            continue
+        for ended in (False, True):
+            if ended and now_reading:
+                used, now_reading = (*used, *end_of_reading(now_reading)), None
+            ids = found.setdefault((used, now_reading), [])
+            ids += token_table().by_text.get((text, ended), [])
+    return [Mention(*key, ids) for key, ids in found.items()]
+
+
+@functools.cache
+def texts_with_mentions(begun):
+    """Texts of tokens that mention a context with names, be it after what is there of it."""
+    return [text for text in token_table().texts if MENTION.search(begun.encode() + text)]
+
+
+# --- inside of a name -----------------------------------------------------------------------------
+class Leads(NamedTuple):
+    """How texts continue a name; of tokens with openers nothing is said."""
+
+    lengths: np.ndarray  # (8192,) bytes that do
+    ends: np.ndarray  # (8192,) bool: none does, and what follows ends the name
+    underscores: np.ndarray  # (8192,) of how many _ these begin with
+    by_lead: dict  # (bytes that do in lower case, whether the name ends after them) -> ids
+
+
+@functools.cache
+def leads(is_first):
+    """The Leads of all tokens: right after a dot (is_first), or within a name."""
+    pattern = FIRST_LEAD if is_first else LEAD
+    lengths = np.zeros(token_table().id_tokens.size + 1, np.int32)
+    ends = np.zeros(len(lengths), bool)
+    underscores = np.zeros(len(lengths), np.int32)
+    by_lead = {}
+    for token in token_table().parts:
+        if token.openers:
+            continue
+        match = pattern.match(token.text)
+        lead = match[1]
+        is_ended = match[0] != token.text or token.closers != ""
+        lengths[token.id] = len(lead)
+        ends[token.id] = not lead and is_ended
+        underscores[token.id] = len(lead) - len(lead.lstrip(b"_"))
+        by_lead.setdefault((lead.decode().lower(), is_ended), []).append(token.id)
+    return Leads(lengths, ends, underscores, by_lead)
+
+
+def within_name(thread, costs, base, begun, known_names, costs_if_pending):
+    """costs where a name has begun, or a dot or a bracket asks for one."""
+    context, letters = begun
+    known = thread.names.known_names.of(context, thread.frame)
+    if known is ANYTHING:
+        return changes_in_text(thread, known_names).apply(thread, costs, costs_if_pending)
+    if letters.startswith(b"["):
+        return read_tokens(thread, costs, base, np.flatnonzero(costs < FAR).tolist())
+    letters = letters.decode().lower()
+    tokens = leads(is_first=not letters)
+    later = np.full(len(costs), FAR)
+    if may_be_wanted(thread, context):
+        later = costs_if_pending(thread, thread.names.pending | {context})
+    result = np.where(tokens.lengths > 0, new_names(thread, context, letters, later), costs)
+    if letters and letters not in known:
+        more = cost_of_name(thread.names, context, letters, thread.frame)
+        result = np.where(tokens.ends, np.minimum(later + more, FAR), result)
+    for ids, more in tokens_of_known(known, letters):
+        result[ids] = np.minimum(result[ids], np.minimum(costs[ids] + more, FAR))
+    ids = tokens_of_jobs(thread, letters) if context == "needs" else []
+    for mention in find_mentions(thread.automaton, thread.state, thread.reading):
+        ids += mention.ids
+    return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
+
+
+def may_be_wanted(thread, context):
+    """Whether a name that is not there yet may still come."""
+    frame = thread.frame
+    return frame.way(context) < FAR and not (context == "steps" and frame.step)
+
+
+def new_names(thread, context, letters, later):
+    """(8192,) costs of tokens that continue these letters to a name that must come.
+
+    later: costs where some name of the context must come; what this one takes is on top.
+    """
+    if context == "matrix":
+        return later
+    tokens = leads(is_first=not letters)
+    lengths = len(letters) + tokens.lengths
+    more = lengths + thread.frame.source(context).tokens
+    if context == "needs":
+        more = more + lengths + 1 + thread.names.job_tokens()
+    costs = np.minimum(later + more, FAR)
+    if context != "inputs":
+        n_underscores = len(letters) - len(letters.lstrip("_"))
+        if n_underscores == len(letters):
+            n_underscores = n_underscores + tokens.underscores
+        costs = np.where((lengths <= MAX_ID) & (n_underscores < 2), costs, FAR)
+    return costs
+
+
+def tokens_of_known(known, letters):
+    """[(ids, tokens that are missing then)] of tokens that continue these letters to a known name.
+
+    Also to a beginning of one.
+    """
+    by_lead = leads(is_first=not letters).by_lead
+    found = []
+    for name in known:
+        rest = name[len(letters) :]
+        if not name.startswith(letters) or not PROPERTY.fullmatch(rest):
+            continue
+        for n in range(1, len(rest) + 1):
+            found.append((by_lead.get((rest[:n], False), []), len(rest) - n))
+        if rest:
+            found.append((by_lead.get((rest, True), []), 0))
+    return [(ids, more) for ids, more in found if ids]
+
+
+def tokens_of_jobs(thread, letters):
+    """Ids of the tokens that continue these letters to the id of a job, or a beginning of one."""
+    ids = []
+    for job in thread.names.jobs | thread.names.promised:
+        for found, _ in tokens_of_known([job.lower()], letters):
+            ids += found
+    return ids
+
+
+# --- before a text --------------------------------------------------------------------------------
+def with_begun_references(thread, place_costs, costs, base, key, costs_if_pending):
+    """costs, with what the names change that are used in a text which a token begins.
+
+    thread: with the keys alone on which place_costs, the costs of the place, depend.
+    """
+    frame = frame_of_texts(thread.frame)
+    known = (reads_all(thread), known_to(thread, frame))
+
+    def make():
+        changes = _changes.get(known, lambda: changes_before_text(thread, frame))
+        changed = changes.apply(thread, place_costs, costs_if_pending)
+        ids = [i for i in tokens_to_read(thread, frame) if place_costs[i] < FAR]
+        changed = read_tokens(thread, changed, base, ids)
+        ids = np.flatnonzero(changed != place_costs)
+        return ids, changed[ids]
+
+    ids, values = _before_text.get((key, known), make)
+    if not ids.size:
+        return costs
+    costs = costs.copy()
+    costs[ids] = np.where(costs[ids] < FAR, values, FAR)
+    return costs
+
+
+def frame_of_texts(frame):
+    """The frame in which the texts of the next tokens stand; it may be a step that they open."""
+    if frame.is_array():
+        for obj in frame.type.items.objects:
+            if obj.role == STEP:
+                return Frame(obj, frame)
+    return frame
+
+
+def reads_all(thread):
+    """Whether a token may open another job, or the steps: there are other names in these."""
+    if thread.names.job is None or thread.frame.type.role == JOBS:
+        return True
+    return thread.mode == VALUE and "steps" in thread.value.routes
+
+
+class Opening(NamedTuple):
+    """A token whose text uses names if an expression may stand in it."""
+
+    id: int
+    openers: str
+    in_text: tuple  # (names used, reading), in a text with braces around its expressions
+    bare: tuple  # the same in a condition without; () if it is none
+    has_route: bool  # it opens the field of a key that leads to names
+
+
+@functools.cache
+def openings():
+    """[Opening], of all tokens."""
+    functions = {}
+    for place in github_rules()["places"].values():
+        functions.update(place["functions"])
+    automata = [ExpressionText(ALL_CONTEXTS, functions, kind) for kind in ("text", "bare")]
+    on_a_route = frozenset().union(*(tokens_with_keys(keys) for keys in KEYS_TO.values()))
+    found = []
+    for token in token_table().parts:
+        if not MENTION.search(token.text):
+            continue
+        uses = []
+        for automaton in automata:
+            after, used, reading = follow_names(automaton, automaton.start, None, token.text)
+            uses.append((used, reading) if after != DEAD and (used or reading) else ())
+        found.append(Opening(token.id, token.openers, *uses, token.id in on_a_route))
+    return found
+
+
+def changes_before_text(thread, frame):
+    """The Changes of tokens that begin a text, but for tokens_to_read()."""
+    changes = []
+    for (used, reading), ids in openings_by_use().items() if not reads_all(thread) else ():
+        pending, more = change_of(thread.names, frame, used, reading)
+        if more or pending != thread.names.pending:
+            changes.append((ids, pending, more))
+    return Changes(changes)
+
+
+@functools.cache
+def openings_by_use():
+    """{(names used, reading): ids} of openings() in a text with braces."""
+    found = {}
+    for token in openings():
+        if token.in_text:
+            found.setdefault(token.in_text, []).append(token.id)
+    return found
+
+
+def tokens_to_read(thread, frame):
+    """Ids of the tokens of which another place than this one decides, or one of two readings."""
+    if reads_all(thread):
+        return [token.id for token in openings()]
+    ids = [token.id for token in openings() if token.has_route]
+    for token in openings():
+        if token.bare and begins_condition(thread, token):
+            if change_of(thread.names, frame, *token.bare) != (thread.names.pending, 0):
+                ids.append(token.id)
+    return ids
+
+
+def begins_condition(thread, token):
+    """Whether the text of a token may be a condition without braces."""
+    if token.openers or thread.mode != VALUE:
+        return token.openers.endswith(KEY["if"])
+    return any(text.kind == "bare" for text in thread.value.expressions)

@@ -1,0 +1,181 @@
+"""Where the names that expressions use are given, and what it takes to get there.
+
+    steps.x   by the id of a step        needs.x   by `needs`        jobs.x   by the key of a job
+    matrix.x  by a key of the matrix, or of a combination that it includes
+    inputs.x  by an input of workflow_call or workflow_dispatch
+
+A *route* of a context is a key of an object that leads to where such names are given, with the
+tokens that this takes besides those that close the object anyway, and besides the names. A matrix
+that is computed has any name, so its route ends there.
+"""
+
+import copy
+from dataclasses import replace
+from typing import NamedTuple
+
+from .automaton import FAR
+from .grammar import EMPTY, ArrayType
+
+CONTEXTS = ("steps", "needs", "matrix", "inputs", "jobs")
+JOBS, NEEDS, STEP_ID = "jobs", "needs", "step-id"  # roles that a schema gives to its parts
+STEP, MATRIX, INPUTS = "step", "matrix", "inputs"  # roles of objects, given here
+COMPUTED = "computed"  # role of a string that computes a matrix, or what it includes
+KEYS_TO = {  # the keys on the way to where names are given
+    "steps": ("steps",),
+    "needs": ("needs",),
+    "matrix": ("strategy", "matrix"),
+    "inputs": ("on", "workflow_call", "workflow_dispatch", "inputs"),
+    "jobs": ("jobs",),
+}
+HERE = [(None, 0)]  # the route of a place where names are given
+
+
+class Source(NamedTuple):
+    """What a name of some context takes where it is given."""
+
+    tokens: int  # besides its letters
+    types: list  # [ObjectType] of which one at least must know the name as a key
+
+
+def add_routes(root):
+    """Marks what gives names in the grammar of a whole document, a Value."""
+    for workflow in root.objects:
+        jobs = [obj for obj in under([workflow], "jobs") if obj.role == JOBS]
+        if not jobs:
+            continue
+        events = under([workflow], "on")
+        inputs = []
+        for event in ("workflow_call", "workflow_dispatch"):
+            inputs += under(under(events, event), "inputs")
+        for obj in inputs:
+            obj.role = INPUTS
+            obj.routes["inputs"] = HERE
+        for obj in jobs:
+            obj.routes["jobs"] = HERE
+        for job in under(jobs, "a"):
+            mark_job(job)
+        find_routes(workflow, "inputs")
+        find_routes(workflow, "jobs")
+        workflow.sources = sources(jobs, inputs)
+
+
+def under(objects, key):
+    """The ObjectTypes that may stand under a key of some others."""
+    found = {}
+    for obj in objects:
+        value = obj.field(key)
+        found.update(dict.fromkeys(value.objects if value else ()))
+    return list(found)
+
+
+def sources(jobs, inputs):
+    """{context: Source}; of a matrix nothing is asked, as it may be computed."""
+    job_tokens = max(obj.field("a").tokens for obj in jobs)
+    step_tokens = max((array.items.tokens for array in step_arrays(jobs)), default=0)
+    input_tokens = max((obj.field("a").tokens for obj in inputs), default=0)
+    return {
+        "steps": Source(step_tokens + 2, jobs),  # the key `id`, END
+        "needs": Source(1, jobs),
+        "inputs": Source(input_tokens + 1, inputs),
+        "jobs": Source(job_tokens + 1, jobs),
+    }
+
+
+def step_arrays(jobs):
+    """The ArrayTypes of steps."""
+    found = []
+    for job in under(jobs, "a"):
+        steps = job.field("steps")
+        found += steps.arrays if steps else []
+    return found
+
+
+def mark_job(job):
+    """Marks what a job, an ObjectType, has of steps, needs and a matrix."""
+    for array in arrays_under(job, "steps"):
+        array.routes["steps"] = HERE
+        for step in array.items.objects:
+            step.role = STEP
+    for array in arrays_under(job, "needs"):
+        array.routes["needs"] = HERE
+    strategy = job.field("strategy")
+    if strategy:
+        strategy.role = COMPUTED
+        for obj in strategy.objects:
+            if obj.field("matrix"):
+                obj.field("matrix").role = COMPUTED
+        for matrix in under(strategy.objects, "matrix"):
+            mark_matrix(matrix)
+    for context in ("steps", "needs", "matrix"):
+        find_routes(job, context)
+
+
+def arrays_under(obj, key):
+    value = obj.field(key)
+    return value.arrays if value else []
+
+
+def mark_matrix(obj):
+    """Marks the ObjectType of a matrix, and of the combinations that it includes."""
+    if obj.role == MATRIX:
+        return
+    mark_keys(obj)
+    for other in obj.others:
+        if other.accepts("include"):
+            other.value = including(other.value)
+    obj.field.cache_clear()
+
+
+def mark_keys(obj):
+    """Marks an ObjectType whose keys `matrix` has as names: all of them, if one is computed."""
+    obj.role = MATRIX
+    obj.routes["matrix"] = []
+    for other in obj.others:
+        if other.expressions:
+            tokens = other.text.bytes_to_end[other.text.start] + 1 + other.value.tokens
+            obj.routes["matrix"] = [(None, tokens)]
+
+
+def including(value):
+    """A Value for `include`, which gives names: that of `exclude` is the same, and does not."""
+    value = copy.copy(value)
+    value.role = COMPUTED
+    arrays = []
+    for array in value.arrays:
+        items = copy.copy(array.items)
+        items.objects = [replace(obj, routes={}) for obj in items.objects]
+        for obj in items.objects:
+            mark_keys(obj)
+        arrays.append(ArrayType(items, array.least))
+    value.arrays = arrays
+    return value
+
+
+def find_routes(obj, context):
+    """Fills obj.routes with the keys that lead to the names of a context."""
+    if context in obj.routes:
+        return
+    routes = []
+    for key in KEYS_TO[context]:
+        value = obj.field(key)
+        if value and cost_of_route(value, context) < FAR:
+            routes.append((obj.fold(key), 1 + cost_of_route(value, context)))
+    if routes:
+        obj.routes[context] = routes
+
+
+def cost_of_route(value, context):
+    """Tokens of a Value that leads to names of a context, without the names."""
+    if context not in value.routes:
+        options = []
+        if context == "matrix" and value.role == COMPUTED:
+            options += [text.bytes_to_end[text.start] + 1 for text in value.expressions]
+        for obj in value.objects:
+            find_routes(obj, context)
+            tokens, _ = obj.close(EMPTY, 0)
+            options += [1 + tokens + cost for _, cost in obj.routes.get(context, ())]
+        for array in value.arrays:
+            if context in array.routes:
+                options.append(2 + array.least * array.items.tokens)
+        value.routes[context] = min(options, default=FAR)
+    return value.routes[context]

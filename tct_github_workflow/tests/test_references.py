@@ -1,0 +1,219 @@
+"""Names in expressions that resolve: the matcher against check(), which reads the whole workflow."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tct_github_workflow as tct
+from tct_github_workflow import linear, vocab
+from tct_github_workflow.alphabet import ARRAY, CLOSE, END, EOD, KEY, OBJECT
+
+from .test_matcher import accepted_one_by_one, random_walk
+from .workflows import token_ids, tokens_of
+
+DISPATCH = {"workflow_dispatch": {"inputs": {"Tag": {"type": "string"}}}}
+CALL = {"workflow_call": {"inputs": {"tag": {"type": "string"}, "b": {"type": "boolean"}}}}
+
+
+def accepts(document, rules="references"):
+    matcher = tct.Matcher(rules=rules)
+    return all(map(matcher.accept_token, tokens_of(document))) and matcher.is_terminated()
+
+
+def resolves(document):
+    """Whether check() finds nothing; no other rule may be broken than the one on trial."""
+    problems = tct.check(json.dumps(document))
+    assert {problem.rule for problem in problems} <= {"reference"}, problems
+    return not problems
+
+
+def orders(document):
+    """The document with the fields of each mapping forwards, backwards and rotated."""
+    for turn in (
+        lambda fields: fields,
+        lambda fields: fields[::-1],
+        lambda fields: fields[1:] + fields[:1],
+    ):
+        yield turned(document, turn)
+
+
+def turned(node, turn):
+    if isinstance(node, dict):
+        return {key: turned(value, turn) for key, value in turn(list(node.items()))}
+    return [turned(item, turn) for item in node] if isinstance(node, list) else node
+
+
+def job_of(use, **fields):
+    """A job that uses names in many of its places."""
+    return {
+        "runs-on": "x",
+        "name": use.get("name", "n"),
+        "outputs": {"o": use.get("outputs", "o")},
+        "steps": [
+            {"id": "First", "run": use.get("first", "r")},
+            {"run": "r", "if": use.get("if", "true"), "id": "second"},
+            {"uses": "a/b@v1", "with": {"k": use.get("with", "w")}, "id": "third"},
+        ],
+        **fields,
+    }
+
+
+STEPS = ["steps.first.x", "steps.Second", "steps['third'].x", "steps.none", "steps['none']"]
+FREE = ["toJSON(steps)", "steps.*.x", "steps[github.x]", "'steps.none'", "github.steps.none"]
+MATRICES = [
+    {"os": ["x"]},
+    {"a": [1], "include": [{"OS": 1}]},
+    {"a": [1], "exclude": [{"a": 1}]},
+    {"include": "${{ fromJSON(vars.x) }}"},
+    {"${{ vars.x }}": [1]},
+    "${{ fromJSON(vars.x) }}",
+    None,
+]
+
+
+@pytest.mark.parametrize("place", ["outputs", "first", "if", "with"])
+@pytest.mark.parametrize("used", STEPS + FREE)
+def test_a_step_is_one_before_or_outside_of_the_steps_any(place, used):
+    text = used if place == "if" else "a ${{ " + used + " }}"
+    document = {"on": "push", "jobs": {"a": job_of({place: text})}}
+    for ordered in orders(document):
+        assert accepts(ordered) == resolves(ordered), ordered
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("used", ["matrix.os", "matrix.Include", "matrix['os'].x", "matrix.a"])
+def test_a_matrix_has_its_keys_or_is_computed(matrix, used):
+    strategy = {} if matrix is None else {"strategy": {"fail-fast": True, "matrix": matrix}}
+    use = {"name": "${{ " + used + " }}", "if": used}
+    for ordered in orders({"on": "push", "jobs": {"a": job_of(use, **strategy)}}):
+        assert accepts(ordered) == resolves(ordered), ordered
+
+
+@pytest.mark.parametrize("needs", [[], "b", ["b", "C"], ["C"]])
+@pytest.mark.parametrize("used", ["needs.b", "needs.c.x", "needs['B']", "needs.a", "needs.d"])
+def test_a_job_knows_the_jobs_that_it_needs(needs, used):
+    job = job_of({"outputs": "${{ " + used + " }}"}, needs=needs, **{"if": used})
+    jobs = {"b": {"runs-on": "x"}, "a": job, "C": {"runs-on": "x", "needs": "b"}}
+    for ordered in orders({"on": "push", "jobs": jobs}):
+        assert accepts(ordered) == resolves(ordered), ordered
+
+
+@pytest.mark.parametrize("on", ["push", DISPATCH, CALL, {**DISPATCH, **CALL}, {"push": None}])
+@pytest.mark.parametrize("used", ["inputs.tag", "inputs.B", "inputs['Tag']", "inputs.none"])
+def test_inputs_are_those_of_both_events(on, used):
+    text = "${{ " + used + " }}"
+    document = {"on": on, "env": {"A": text}, "jobs": {"a": job_of({"if": used})}}
+    for ordered in orders(document):
+        assert accepts(ordered) == resolves(ordered), ordered
+
+
+@pytest.mark.parametrize("used", ["jobs.a.result", "jobs.B.x", "jobs['c']", "inputs.x", "inputs.y"])
+def test_a_called_workflow_puts_out_what_its_jobs_do(used):
+    output = {"value": "${{ " + used + " }}"}
+    default = {"type": "string", "default": "${{ inputs.y }}"}
+    call = {"outputs": {"o": output}, "inputs": {"x": default, "Y": {"type": "string"}}}
+    jobs = {"A": {"runs-on": "x", "needs": "b"}, "b": {"runs-on": "x"}}
+    for ordered in orders({"on": {"workflow_call": call}, "jobs": jobs}):
+        assert accepts(ordered) == resolves(ordered), ordered
+
+
+def test_the_other_rules_ask_for_no_names():
+    document = {"on": "push", "jobs": {"a": job_of({"first": "${{ steps.x }} ${{ inputs.y }}"})}}
+    assert accepts(document, "github") and accepts(document, "schema")
+    assert not accepts(document)
+
+
+# --- masks and budgets ----------------------------------------------------------------------------
+USED = "${{ steps.second.x }} ${{ matrix.os }} ${{ needs.b.x }} ${{ inputs.tag }}"
+WHOLE = {
+    "on": {**DISPATCH, "workflow_call": {"outputs": {"o": {"value": "${{ jobs.b.x }}"}}}},
+    "run-name": "${{ inputs.tag }}",
+    "jobs": {
+        "a": job_of(
+            {"outputs": USED, "with": USED, "if": "matrix['os'] && steps.first.x == needs.b"},
+            needs=["b"],
+            strategy={"matrix": {"a": [1], "include": [{"os": 1}]}},
+        ),
+        "b": {"runs-on": "x", "environment": {"name": "e", "url": "${{ steps.x }}"}, "steps": []},
+    },
+}
+WHOLE["jobs"]["b"]["steps"] = [{"run": "", "id": "x"}]
+
+
+def beginnings(seed, n):
+    """n (matcher, ids) somewhere within a workflow whose names resolve, keys in any order."""
+    rng = np.random.default_rng(seed)
+    while n:
+        document = turned(WHOLE, lambda fields: [fields[i] for i in rng.permutation(len(fields))])
+        ids = tokens_of(document)
+        ids = ids[: rng.integers(len(ids))]
+        matcher = tct.Matcher(ids, "references")
+        if matcher.threads[0].names.pending:
+            yield matcher, ids
+            n -= 1
+
+
+def accept_text(matcher, text):
+    spelled = token_ids()
+    return all(matcher.accept_token(spelled[char.encode()]) for char in text)
+
+
+def test_masks_equal_brute_force_where_names_are_wanted():
+    for matcher, _ in beginnings(seed=0, n=8):
+        for budget in (None, matcher.min_tokens() + 2):
+            mask = matcher.next_token_mask(tokens_left=budget)
+            np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
+
+
+@pytest.mark.parametrize(
+    "text", ["${{ steps.", "${{needs.b", "${{ matrix .o", "${{ inputs['t", "${{ ste", "${{ jobs ["]
+)
+def test_masks_equal_brute_force_after_a_dot_and_within_a_name(text):
+    n_tried = 0
+    for matcher, _ in beginnings(seed=len(text), n=60):
+        if accept_text(matcher, text) and n_tried < 2:
+            n_tried += 1
+            np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
+    assert n_tried or "jobs" in text
+
+
+def test_whatever_the_budget_all_names_resolve_in_the_end():
+    rng = np.random.default_rng(3)
+    for matcher, ids in beginnings(seed=3, n=30):
+        budget = matcher.min_tokens() + int(rng.integers(20)) * int(rng.integers(2))
+        more = random_walk(rng, matcher, budget)
+        assert len(more) <= budget
+        text, consumed, total = tct.decode(ids + more)
+        assert consumed == total
+        assert tct.check(text) == []
+
+
+@pytest.mark.parametrize(
+    ("begun", "symbols"),
+    [
+        ({"jobs": {"j": {"outputs": {"o": "${{steps."}}}}, [KEY["steps"], KEY["id"], KEY["run"]]),
+        ({"jobs": {"j": {"name": "${{needs."}}}, [KEY["needs"], KEY["runs-on"]]),
+        ({"jobs": {"j": {"name": "${{matrix."}}}, [KEY["strategy"], KEY["matrix"], "$", "{"]),
+        ({"name": "n", "env": {"A": "${{inputs."}}, [KEY["on"], KEY["inputs"], KEY["type"]]),
+    ],
+)
+def test_no_way_leads_to_a_dead_end(begun, symbols):
+    """Beginnings over a small alphabet: all of them can be completed within min_tokens()."""
+    rng = np.random.default_rng(4)
+    alphabet = [token_ids()[symbol.encode()] for symbol in [*"ab}", END, *symbols]]
+    alphabet += [token_ids()[symbol.encode()] for symbol in (OBJECT, ARRAY, CLOSE)]
+    first = vocab.encode_symbols(linear.linearise(begun).rstrip(END + CLOSE + EOD))
+    todo = [(tct.Matcher(first, "references"), first)]
+    n_tried = 0
+    while todo and n_tried < 600:
+        matcher, ids = todo.pop(rng.integers(len(todo)))
+        n_tried += 1
+        if rng.random() < 0.05:
+            more = random_walk(rng, matcher.fork(), matcher.min_tokens())
+            assert tct.check(tct.decode(ids + more)[0]) == []
+        for token in alphabet:
+            after = matcher.fork()
+            if after.accept_token(token):
+                todo.append((after, [*ids, token]))
+    assert n_tried > 100
