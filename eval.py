@@ -45,6 +45,7 @@ from metrics.validity import Candidate, judge_tokens, measure_validity, parse_to
 from run.screen import guard_screens
 from sample import load
 from tct_github_workflow.json_text import dump_json
+from tct_github_workflow.rules import DEFAULT_RULES
 from tct_github_workflow.rules import NAMES as RULES
 
 out_dir = "out"  # the run's folder
@@ -57,7 +58,7 @@ max_new_tokens = 1024  # tokens per sample, at most
 max_cut_tokens = 256  # tokens per completion, at most; what needs more counts as wrong
 temperature = 0.8  # of the samples; completions are greedy
 batch_size = 100  # samples at a time
-rules = "github"  # what samples and completions are held to: "github", "clean" or "schema" alone
+rules = DEFAULT_RULES  # what samples and completions are held to, as in sample.py
 seed = 1337  # of samples and cuts
 lint = False  # also run zizmor (pip install zizmor) and actionlint, where they are installed
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'

@@ -16,9 +16,9 @@ import torch
 import tct_github_workflow as tct
 from data.windows import next_start, open_window
 from tct_github_workflow.alphabet import EOD
+from tct_github_workflow.rules import DEFAULT_RULES
 from tct_github_workflow.vocab import vocab
 
-DEFAULT_RULES = "github"  # tct.Matcher's own default
 PROMPTS_AT_ONCE = 16  # long inputs are read in small batches, to bound the padding
 
 

@@ -40,6 +40,7 @@ from model import GPT, GPTConfig
 from run.device import choose_device
 from run.screen import guard_screens, print_head
 from tct_github_workflow.beginning import units
+from tct_github_workflow.rules import DEFAULT_RULES
 from tct_github_workflow.rules import NAMES as RULES
 
 out_dir = "out"  # the run's folder
@@ -52,7 +53,7 @@ top_k = 0  # choose among the k most likely tokens; 0: among all
 top_p = 1.0  # choose among the most likely tokens that make up this share; 1.0: among all
 seed = 1337  # sample i follows from (seed, i), whatever the batch_size
 constrained = True  # only what can still become a valid workflow; False: whatever the model says
-rules = "github"  # what it may write: see rules.py of the package: "schema", "github", "clean"
+rules = DEFAULT_RULES  # what it may write: a name in tct_github_workflow/rules.py, which explains
 stream = False  # show the first sample while it is written
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 

@@ -21,7 +21,7 @@ INDEX_BEGUN = re.compile(rb"\[[ \t\r\n]*(?:'(?:[^']|'')*(?:'[ \t\r\n]*)?)?")
 
 @functools.lru_cache(1 << 14)
 def follow_names(automaton, state, reading, text):
-    """-> (state after some bytes or DEAD, names used in them as ((context, name), ...), reading)."""
+    """-> (state after some bytes or DEAD, names used as ((context, name), ...), reading)."""
     places = places_of(automaton.expressions.syntax)
     if reading is None and state.control not in places.looking and not MENTION.search(text):
         return automaton.run(state, text), (), None

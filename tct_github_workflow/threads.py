@@ -19,8 +19,8 @@ from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OB
 from .automaton import FAR, from_regex
 from .grammar import EMPTY, ArrayType, Value
 from .json_text import MAX_DEPTH
-from .linear import NUMBER_RE
 from .known_names import KnownNames, give, give_matrix_key, tokens_to_finish, use, wanted_of
+from .linear import NUMBER_RE
 from .names import CONTEXT_OF, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
 from .reading import end_of_reading, follow_names
 from .routes import COMPUTED, CONTEXTS, INPUTS, JOBS, MATRIX, NEEDS, STEP

@@ -30,7 +30,7 @@ def accepts(document, rules):
 
 GOOD = [
     job_with(env={"A-b.c": 1, "(^_^)": None, "é": "a b = c"}),
-    job_with(defaults={"run": {"shell": "${{ matrix.shell }}"}}),
+    job_with(defaults={"run": {"shell": "${{ vars.shell }}"}}),
     with_step(shell="bash -el {0}"),
     with_step(**{"if": "${{ github.ref == 'x' }}"}),
     with_step(**{"if": "github.ref == '${'"}),
@@ -70,8 +70,7 @@ BAD = [
 
 @pytest.mark.parametrize("workflow", GOOD)
 def test_nothing_is_said_of_what_may_be_meant(workflow):
-    found = [p for p in tct.check(json.dumps(workflow), with_advice=True) if p.rule != "reference"]
-    assert found == []
+    assert tct.check(json.dumps(workflow), with_advice=True) == []
     assert accepts(workflow, "clean")
 
 

@@ -1,4 +1,4 @@
-"""Names in expressions that resolve: the matcher against check(), which reads the whole workflow."""
+"""Names in expressions resolve: the matcher against check(), which reads a whole workflow."""
 
 import json
 
