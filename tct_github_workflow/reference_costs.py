@@ -17,11 +17,13 @@ from .expression_control import CONTEXTS as ALL_CONTEXTS
 from .expressions import ExpressionText
 from .known_names import (
     ANYTHING,
+    ESCAPE,
     MAX_ID,
     OPENING,
     PROPERTY,
     KnownNames,
     cost_of_name,
+    name_in_index,
     tokens_to_finish,
 )
 from .name_costs import read_tokens, tokens_with_keys
@@ -218,7 +220,7 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     if known is ANYTHING:
         return changes_in_text(thread, known_names).apply(thread, costs, costs_if_pending)
     if letters.startswith(b"["):
-        return read_tokens(thread, costs, base, np.flatnonzero(costs < FAR).tolist())
+        return within_index(thread, costs, base, letters, known)
     letters = letters.decode().lower()
     tokens = leads(is_first=not letters)
     later = np.full(len(costs), FAR)
@@ -234,6 +236,38 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     for mention in find_mentions(thread.automaton, thread.state, thread.reading):
         ids += mention.ids
     return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
+
+
+def within_index(thread, costs, base, letters, known):
+    """The same in an index, which may be a name: ['x']. known: names that are there."""
+    is_in_quotes = letters.count(b"'") % 2 == 1
+    ids = [token for token in tokens_of_indices() if costs[token] < FAR]
+    if is_in_quotes:
+        begun = name_in_index(letters)
+        costs = np.minimum(costs + ESCAPE, FAR)
+        for name in known:
+            if name.startswith(begun):
+                rest = name[len(begun) :].replace("'", "''")
+                ids += token_table().spelling(str.lower).get((rest, False), [])
+    else:
+        ids += tokens_with_mentions()
+    return read_tokens(thread, costs, base, ids)
+
+
+@functools.cache
+def tokens_of_indices():
+    """Ids of the tokens that may begin, end or go on with an index that is a name."""
+    found = []
+    for token in token_table().parts:
+        if b"'" in token.text or b"]" in token.text or token.text and not token.text.strip():
+            found.append(token.id)
+    return found
+
+
+@functools.cache
+def tokens_with_mentions():
+    """Ids of the tokens whose text mentions a context with names."""
+    return [token.id for token in token_table().parts if MENTION.search(token.text)]
 
 
 def may_be_wanted(thread, context):
@@ -350,9 +384,8 @@ def openings():
     automata = [ExpressionText(ALL_CONTEXTS, functions, kind) for kind in ("text", "bare")]
     on_a_route = frozenset().union(*(tokens_with_keys(keys) for keys in KEYS_TO.values()))
     found = []
-    for token in token_table().parts:
-        if not MENTION.search(token.text):
-            continue
+    for i in tokens_with_mentions():
+        token = token_table().parts[i]
         uses = []
         for automaton in automata:
             after, used, reading = follow_names(automaton, automaton.start, None, token.text)
