@@ -280,7 +280,7 @@ class Expressions:
         if frame.opener not in self.functions:
             return None
         _, most = self.functions[frame.opener]
-        if frame.count > most:
+        if frame.count > most - self.syntax.is_strict:
             return None
         after = self.no_argument if frame.count == most else self.argument
         return State(after, self._with_count(frame, frame.count + 1))

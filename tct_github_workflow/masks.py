@@ -222,6 +222,10 @@ def add_group(costs, group, thread):
         add_only_closers(costs, group, thread)
     if len(group.open_text) or len(group.ended_text):
         for start in text_starts(thread):
+            if start.role == NEEDS and not start.frame.is_array():
+                start = start._replace(
+                    role=None
+                )  # a name that is wanted is seen to by with_names()
             add_texts(costs, group, start)
 
 

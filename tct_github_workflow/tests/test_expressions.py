@@ -201,18 +201,22 @@ def test_all_texts_at_once_is_each_text_by_itself():
             assert min(cost, FAR) == wanted, (begun, text)
 
 
+@pytest.mark.parametrize("is_clean", [False, True])
 @pytest.mark.parametrize(
     ("kind", "start", "alphabet", "length"),
     [
         ("bare", "", "1!()=", 6),
         ("bare", "format(", "1,)'", 6),
+        ("bare", "join(", "1,)'", 6),
         ("text", "${{ ", "1'}x", 5),
         ("has", "", "${1'}", 7),
         ("whole", "${{", "'}1", 6),
     ],
 )
-def test_a_beginning_is_refused_if_and_only_if_nothing_completes_it(kind, start, alphabet, length):
-    automaton = expression_text("step-if", kind)
+def test_a_beginning_is_refused_if_and_only_if_nothing_completes_it(
+    kind, start, alphabet, length, is_clean
+):
+    automaton = expression_text("step-if", kind, is_clean)
     texts = []
     for n in range(length + 1):
         texts += [start + "".join(end) for end in product(alphabet, repeat=n)]

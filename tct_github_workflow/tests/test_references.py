@@ -178,6 +178,12 @@ def test_masks_equal_brute_force_after_a_dot_and_within_a_name(text):
     assert n_tried or "jobs" in text
 
 
+def test_needs_alone_names_no_other_job_than_the_one_that_is_wanted():
+    begun = linear.linearise({"jobs": {"j": {"name": "${{needs.b}}"}}}).rstrip(CLOSE + EOD)
+    matcher = tct.Matcher(vocab.encode_symbols(begun + KEY["needs"]), "references")
+    np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
+
+
 def test_whatever_the_budget_all_names_resolve_in_the_end():
     rng = np.random.default_rng(3)
     for matcher, ids in beginnings(seed=3, n=30):
