@@ -109,4 +109,6 @@ def misfit(kind, head):
 
 def foreign_kind(name, head):
     """How to call a file that nothing here can read; None: it may hold workflows."""
-    return lookup(FOREIGN_BYTES, head) or FOREIGN_SUFFIXES.get(suffix_of(name))
+    suffix = suffix_of(name)
+    by_name = None if suffix in KINDS else FOREIGN_SUFFIXES.get(suffix)
+    return lookup(FOREIGN_BYTES, head) or by_name

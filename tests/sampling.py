@@ -84,7 +84,7 @@ def json_file(document):
 
 SAME_STEP_ID_TWICE = [{"run": "x", "id": "s"}, {"run": "y", "id": "S"}]
 NAMES_A_STEP = [{"run": "x", "id": "s"}, {"run": "${{ steps.S.outputs.x && 'steps.none' }}"}]
-SOUND_REFERENCES = workflow(
+NAMES_RESOLVE = workflow(
     1,
     a=job(steps=NAMES_A_STEP),
     B=job(needs="a", **{"if": "needs.A.outputs.x"}),
@@ -105,7 +105,7 @@ DEFECTS = {  # file name: (content, rungs climbed)
     "l.json": (json_file(workflow(1, a=job(steps=SAME_STEP_ID_TWICE))), 3),
     "m.json": (json_file(workflow(1, a=job(steps=[{"run": "${{ steps.nope.outputs.x }}"}]))), 4),
     "n.json": (json_file(workflow(1, a=job(**{"if": "needs['b'].result == 'steps.q'"}))), 4),
-    "o.json": (json_file(SOUND_REFERENCES), 5),
+    "o.json": (json_file(NAMES_RESOLVE), 5),
     "p.json": (json_file(TRAIN[0]), 5),
     "q.json": (json.dumps(TRAIN[1], indent=2).encode(), 5),
     "r.yml": (tct.json_to_yaml(dump_json(TRAIN[1])).encode(), 5),

@@ -13,7 +13,7 @@ import zipfile
 import pytest
 
 import tct_github_workflow as tct
-from data import archives
+from data import archives, kinds
 from data.sources import read_input
 from tests.preparing import prepared, workflow, write_tar
 
@@ -383,6 +383,12 @@ def test_an_input_of_a_kind_that_is_not_read_is_named_beside_those_that_are(tmp_
         read(tmp_path / name)
     assert e.value.filename == str(tmp_path / name)
     assert kind in e.value.strerror and ".jsonl" in e.value.strerror
+
+
+def test_a_kind_that_gets_a_reader_is_no_longer_refused(monkeypatch):
+    assert kinds.foreign_kind("rows.csv", b"a,b") == "CSV"
+    monkeypatch.setitem(kinds.KINDS, ".csv", "csv")
+    assert kinds.foreign_kind("rows.csv", b"a,b") is None
 
 
 def test_a_folder_without_workflows_is_described(tmp_path):
