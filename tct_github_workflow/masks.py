@@ -84,11 +84,12 @@ def costs_if(thread, is_promising, pending):
 
 def costs_with_first_names(thread, costs, base, key, first):
     """costs, with what the names so far change in the tokens with which some field begins."""
-    if not first.ids:
+    ids = first.changed_by(thread.names)
+    if not ids:
         return costs
     known = tuple(thread.names.known(role) for role in first.roles)
     return _costs_with_names.get(
-        (key, known), lambda: read_tokens(few_keys(thread), costs, base, first.ids)
+        (key, known), lambda: read_tokens(few_keys(thread), costs, base, ids)
     )
 
 

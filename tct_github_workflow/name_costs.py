@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import ARRAY, CONSTANT, KEY, OBJECT
+from .alphabet import ARRAY, CONSTANT, KEY, LITERAL, OBJECT
 from .automaton import FAR
 from .grammar import EMPTY
 from .known_names import wanted_of
-from .names import CONTEXT_OF, MAX_ID
+from .names import CONTEXT_OF, CROWD, MAX_ID
 from .routes import COMPUTED, INPUTS, JOBS, KEYS_TO, MATRIX, NEEDS, STEP_ID
 from .threads import (
     BETWEEN,
@@ -21,10 +21,11 @@ from .threads import (
     NAME,
     TEXT,
     VALUE,
-    advance,
+    after_openers,
     is_jobs,
     is_string_id,
     next_symbols,
+    steps,
     tokens_to_end,
 )
 from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
@@ -68,21 +69,45 @@ class FirstNames(NamedTuple):
 
     ids: list
     roles: list  # of the names
+    by_step: dict  # of the field of a step's id: that id, or a beginning, in upper case -> ids
+    others: list  # ids of those that open another field
+
+    def changed_by(self, names):
+        """Ids of those whose costs depend on the names so far."""
+        if "steps" in names.pending or len(names.steps) >= CROWD:
+            return self.ids
+        ids = self.others.copy()
+        for step in names.steps & self.by_step.keys():
+            ids += self.by_step[step]
+        return ids
 
 
 def first_names(thread, costs):
     """The FirstNames of a place, by its costs."""
-    ids = []
-    roles = {}
+    found = FirstNames([], [], {}, [])
     symbols = next_symbols(thread)
-    for role, token in tokens_with_names():
+    for role, number in tokens_with_names():
+        token = token_table().parts[number]
         # names that are wanted do not come in costs: with them a token may be allowed, too
-        is_wanted = CONTEXT_OF[role] in thread.names.pending
-        first = token_table().parts[token].openers[0]
-        if costs[token] < FAR or is_wanted and first in symbols:
-            ids.append(token)
-            roles[role] = True
-    return FirstNames(ids, list(roles))
+        is_wanted = CONTEXT_OF[role] in thread.names.pending and token.openers[0] in symbols
+        if costs[number] >= FAR and not is_wanted:
+            continue
+        found.ids.append(number)
+        if role not in found.roles:
+            found.roles.append(role)
+        if role == STEP_ID:
+            found.by_step.setdefault(string_of(token).upper(), []).append(number)
+        else:
+            found.others.append(number)
+    return found
+
+
+def string_of(token):
+    """The string that a token begins or holds after its openers, as far as it is readable."""
+    if token.text:
+        return spelled(token.text) or ""
+    constant = LITERAL.get(token.closers[:1])
+    return constant if isinstance(constant, str) else ""
 
 
 def with_names(thread, costs, base, promising=None):
@@ -96,8 +121,8 @@ def with_names(thread, costs, base, promising=None):
         costs = with_promises(thread, costs, promising)
     elif struck or lowered:
         costs = costs.copy()
-    if struck:
-        costs[struck] = FAR
+    for symbols in struck:
+        costs[symbols] = FAR
     for symbols, saved in lowered:
         costs[symbols] = np.where(costs[symbols] < FAR, costs[symbols] - saved, FAR)
     return read_tokens(thread, costs, base, ids) if ids else costs
@@ -107,8 +132,12 @@ def read_tokens(thread, costs, base, ids):
     """costs, with those of some tokens as threads.advance() says; the others do not change."""
     costs = costs.copy()
     base += thread.names.owed
+    opened = {}  # openers -> the threads after them
     for token in ids:
-        after = advance([thread], token)
+        _, openers, text, closers = token_table().parts[token]
+        if openers not in opened:
+            opened[openers] = steps([thread], openers)
+        after = after_openers(opened[openers], text, closers)
         costs[token] = min(map(tokens_to_end, after), default=FAR + base) - base
     return costs
 
@@ -131,17 +160,17 @@ def with_promises(thread, costs, promising):
 
 
 def too_long(thread):
-    """Ids of the tokens with which an id becomes too long."""
+    """[Ids of the tokens with which an id becomes too long]."""
     if not is_string_id(thread) and not (thread.mode == NAME and is_jobs(thread.frame)):
         return []
     longest = MAX_ID - len(thread.text)
     if longest >= token_table().longest_text:
         return []
-    return np.flatnonzero(token_table().text_lengths > longest).tolist()
+    return [np.flatnonzero(token_table().text_lengths > longest)]
 
 
 def openers_of_names(thread):
-    """-> (ids of tokens that begin with a key which is taken, [(ids, what a promise saves)])."""
+    """-> ([ids of tokens that begin with a key which is taken], [(ids, what a promise saves)])."""
     struck = []
     lowered = []
     if is_before_key(thread):
@@ -149,14 +178,14 @@ def openers_of_names(thread):
         symbols = keys_by_fold(frame.type.fold)
         for key in frame.keys & symbols.keys():
             for name in symbols[key]:
-                struck += token_table().by_opener[KEY[name]]
+                struck.append(token_table().by_opener[KEY[name]])
         for promised in promises(thread):
             for name in symbols.get(promised.upper(), ()):
                 ids = token_table().by_opener[KEY[name]]
                 if name == promised:
                     lowered.append((ids, thread.names.cost_of_job(name)))
                 else:
-                    struck += ids
+                    struck.append(ids)
     return struck, lowered
 
 
@@ -258,7 +287,8 @@ def symbols_of(folded, symbols):
     ids = []
     for word in symbols:
         if word.lower() in folded:
-            ids += table.by_opener[KEY[word]] if symbols is KEY else table.by_constant[word]
+            is_key = symbols is KEY
+            ids += table.by_opener[KEY[word]].tolist() if is_key else table.by_constant[word]
     return ids
 
 

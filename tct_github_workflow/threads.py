@@ -204,7 +204,11 @@ def start_document(value, references=False):
 def advance(threads, token):
     """The threads after a token: openers, text, closers."""
     _, openers, text, closers = token_table().parts[token]
-    threads = steps(threads, openers)
+    return after_openers(steps(threads, openers), text, closers)
+
+
+def after_openers(threads, text, closers):
+    """The threads after the rest of a token."""
     if text:
         after = []
         for thread in threads:

@@ -92,7 +92,7 @@ class TokenTable:
     texts: list  # every text of a token once, the longest first
     text_number: dict  # text -> its place in texts
     text_columns: list  # byte i of every text that has one
-    by_opener: dict  # opener -> ids of tokens that begin with it
+    by_opener: dict  # opener -> array of the ids of tokens that begin with it
     by_text: dict  # (text, whether END follows) -> ids of tokens without openers
     by_constant: dict  # constant -> ids of tokens without openers and text that begin with it
     several_strings: list  # ids of tokens in which a string ends and a constant follows
@@ -246,7 +246,7 @@ def token_table():
         texts=texts,
         text_number={text: i for i, text in enumerate(texts)},
         text_columns=columns_of(texts),
-        by_opener=by_opener,
+        by_opener={symbol: np.array(ids, np.int64) for symbol, ids in by_opener.items()},
         by_text=by_text,
         by_constant=by_constant,
         several_strings=[token.id for token in parts if n_strings(token) > 1],
