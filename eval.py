@@ -135,9 +135,10 @@ def draw_samples(model, name, constrained):
         batch_size=batch_size,
         rules=rules,
     )
-    for number, tokens, finish, n_refused in progress(drawn, name, num_samples):
-        judged = judge_tokens(tokens)
-        candidates[number] = Candidate(judged, finish, len(tokens), n_refused)
+    for sample in progress(drawn, name, num_samples):
+        judged = judge_tokens(sample.tokens)
+        candidate = Candidate(judged, sample.finish, sample.n_drawn, sample.n_refused)
+        candidates[sample.number] = candidate
     return [candidates[number] for number in sorted(candidates)]
 
 
@@ -150,11 +151,12 @@ def complete(model, tasks):
         max_cut_tokens,
         temperature=0.0,
         batch_size=COMPLETIONS_AT_ONCE,
-        until=completion.EndOfSteps(tasks),
+        until=completion.has_ended_steps,
         rules=rules,
     )
-    for number, tokens, finish, _ in progress(drawn, "completing", len(tasks)):
-        guesses[number] = completion.read_guess(tasks[number], tokens, finish)
+    for sample in progress(drawn, "completing", len(tasks)):
+        task = tasks[sample.number]
+        guesses[sample.number] = completion.read_guess(task, sample.tokens, sample.finish)
     return [guesses[number] for number in range(len(tasks))]
 
 
@@ -332,7 +334,7 @@ def main(settings):
         groups["unconstrained"] = draw_samples(model, "unconstrained", constrained=False)
     else:
         groups["samples"] = load_candidates(samples)
-    groups["real"] = [Candidate(judge_tokens(d.tolist()), "real", len(d)) for d in val]
+    groups["real"] = [Candidate(judge_tokens(d.tolist()), "real") for d in val]
     add_validity(evaluation, groups, metas, has_model=bool(model))
 
     # what fits the schema

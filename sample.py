@@ -51,6 +51,7 @@ max_new_tokens = 1024  # tokens per workflow, at most; past block_size the model
 temperature = 0.8  # 1.0 is the model's own distribution, 0.0 its most likely token
 top_k = 0  # choose among the k most likely tokens; 0: among all
 top_p = 1.0  # choose among the most likely tokens that make up this share; 1.0: among all
+min_p = 0.0  # only tokens at least so many times as likely as the most likely one; 0.0: all
 seed = 1337  # sample i follows from (seed, i), whatever the batch_size
 constrained = True  # only what can still become a valid workflow; False: whatever the model says
 rules = DEFAULT_RULES  # what it may write: a name in tct_github_workflow/rules.py, which explains
@@ -58,6 +59,16 @@ stream = False  # show the first sample while it is written
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 
 SHOWN_SAMPLES = 3  # at the end
+KEPT_SETTINGS = (  # in samples.jsonl
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "max_new_tokens",
+    "constrained",
+    "rules",
+    "start",
+)
 REFUSED_START = (
     "--start: the schema allows what begins like this, GitHub refuses it. --rules=schema takes it."
 )
@@ -161,6 +172,8 @@ def check_settings():
         fail(f"--temperature={temperature}: it must be finite.")
     if not 0 < top_p <= 1:
         fail(f"--top_p={top_p}: top_p must be in (0, 1].")
+    if not 0 <= min_p <= 1:
+        fail(f"--min_p={min_p}: min_p must be in [0, 1].")
     if rules not in RULES:
         fail(f"--rules={rules}: one of {', '.join(RULES)} is needed.")
 
@@ -231,6 +244,7 @@ def draw_samples(model, prompt):
         temperature,
         top_k,
         top_p,
+        min_p,
         seed,
         constrained,
         batch_size,
@@ -261,6 +275,7 @@ def record(judged, n_prompt, settings):
         "valid": judged.yaml is not None,
         "reason": judged.reason,
         "n_prompt": n_prompt,
+        "drawn": sample.n_drawn,
         "refused": sample.n_refused,
         "seed": seed,
         "tokens": sample.tokens,
@@ -306,6 +321,7 @@ def report(samples, n_prompt, seconds, folder):
     ends = [judged.sample.finish for judged in samples]
     n_valid = sum(judged.yaml is not None for judged in samples)
     n_tokens = sum(len(judged.sample.tokens) - n_prompt for judged in samples)
+    n_drawn = sum(judged.sample.n_drawn for judged in samples)
     n_refused = sum(judged.sample.n_refused for judged in samples)
     evaluate = shlex.join(["python", "eval.py", f"--out_dir={out_dir}"])
     return (
@@ -313,7 +329,7 @@ def report(samples, n_prompt, seconds, folder):
         f"{ends.count(Finish.STOP):,} finished by themselves, "
         f"{ends.count(Finish.BUDGET):,} closed at the budget, {ends.count(Finish.CUT):,} cut\n"
         f"{n_tokens:,} tokens in {seconds:.1f} s: {n_tokens / seconds:,.0f} tok/s; the matcher "
-        f"refused {n_refused / n_tokens:.2%} of the draws. Next: {evaluate}"
+        f"refused {n_refused / n_drawn:.2%} of the draws. Next: {evaluate}"
     )
 
 
@@ -337,8 +353,8 @@ def main(settings):
     seconds = time.perf_counter() - began
 
     n_prompt = len(prompt[0])
-    kept = ("temperature", "top_k", "top_p", "max_new_tokens", "constrained", "rules", "start")
-    files = make_files(samples, n_prompt, {key: settings[key] for key in kept})
+    kept = {key: settings[key] for key in KEPT_SETTINGS}
+    files = make_files(samples, n_prompt, kept)
     try:
         replace_files(folder, files)
     except OSError as e:

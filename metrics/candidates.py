@@ -33,8 +33,9 @@ def parse_samples(lines):
             row = json.loads(line)
             tokens = list(row["tokens"])
             finish = row.get("finish", "given")
+            n_drawn = row.get("drawn", len(tokens))
             n_refused = row.get("refused", 0)
         except (ValueError, LookupError, TypeError, AttributeError) as e:
             raise ValueError(f"line {i + 1} is not one of sample.py's: {e}") from e
-        candidates.append(Candidate(judge_tokens(tokens), finish, len(tokens), n_refused))
+        candidates.append(Candidate(judge_tokens(tokens), finish, n_drawn, n_refused))
     return candidates

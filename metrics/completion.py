@@ -1,6 +1,7 @@
 """Whether a model is useful: it gets the beginning of a real job, and is to write the next step."""
 
 import collections
+import functools
 import json
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,20 +79,19 @@ def up_to(mapping, key, value):
     return begun
 
 
-class EndOfSteps:
-    """An until() for generate(): true once the list of steps that a task left open is closed."""
+def has_ended_steps(tokens):
+    """An until() for generate(): whether the list of steps that a task left open is closed."""
+    return depth_changes()[tokens].sum() < STEPS_DEPTH
 
-    def __init__(self, tasks):
-        changes = []
-        for token in vocab().bytes:
-            n_opened = token.count(OBJECT.encode()) + token.count(ARRAY.encode())
-            changes.append(n_opened - token.count(CLOSE.encode()))
-        self.changes = np.array([*changes, 0])  # of the depth, by each token; 0: pad_token()
-        self.depths = [int(self.changes[task.prompt].sum()) for task in tasks]
 
-    def __call__(self, number, token):
-        self.depths[number] += int(self.changes[token])
-        return self.depths[number] < STEPS_DEPTH
+@functools.cache
+def depth_changes():
+    """(V,) by how much each token changes the depth."""
+    changes = []
+    for token in vocab().bytes:
+        n_opened = token.count(OBJECT.encode()) + token.count(ARRAY.encode())
+        changes.append(n_opened - token.count(CLOSE.encode()))
+    return np.array([*changes, 0])  # 0: pad_token()
 
 
 def read_guess(task, tokens, finish):

@@ -44,8 +44,8 @@ class Candidate:
 
     judged: Judged
     finish: str  # of generate.Finish; "real"; "given" where nobody knows
-    n_tokens: int = 0
-    n_refused: int = 0  # draws that the matcher refused
+    n_drawn: int = 0  # tokens that the model drew
+    n_refused: int = 0  # of them, that the matcher refused
 
 
 # --------------------------------------------------------------------------------------------------
@@ -121,14 +121,14 @@ def measure_validity(candidates):
     for rung in range(len(RUNGS)):
         rungs.append(sum(j.climbed(rung) for j in judged))
     stopped = [c for c in candidates if c.finish == "stop"]
-    n_tokens = sum(c.n_tokens for c in candidates)
+    n_drawn = sum(c.n_drawn for c in candidates)
     return {
         "n": len(candidates),
         "rungs": rungs,
         "finish": dict(collections.Counter(c.finish for c in candidates)),
         "reasons": count_reasons(judged),
         "stop_and_fit": sum(c.judged.climbed(SCHEMA_RUNG) for c in stopped),
-        "refused": sum(c.n_refused for c in candidates) / max(1, n_tokens),
+        "refused": sum(c.n_refused for c in candidates) / max(1, n_drawn),
     }
 
 

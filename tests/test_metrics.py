@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metrics.candidates import read_candidates
-from metrics.completion import EndOfSteps, Guess, cut_tasks, measure_completion, read_guess
+from metrics.completion import Guess, cut_tasks, has_ended_steps, measure_completion, read_guess
 from metrics.likeness import make_index, measure_originality, nearest
 from metrics.lint import measure_lint
 from metrics.looks import distance, get_features, get_shares
@@ -228,11 +228,11 @@ def test_a_model_that_knows_the_answers_is_told_that_it_does():
             tasks.append(task)
     answers = [then, [*then, first], [{"uses": "a/b@v2"}], [{"run": "make test"}], then]
     tasks = tasks[: len(answers)]
-    until = EndOfSteps(tasks)
     guesses = []
     for i, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
         more = encode_symbols(linearise({"x": answer})[3:-1])  # the steps, the end of their list
-        assert [until(i, token) for token in more] == [False] * (len(more) - 1) + [True]
+        assert not has_ended_steps(task.prompt + more[:-1])
+        assert has_ended_steps(task.prompt + more)
         finish = "budget" if i == 4 else "until"
         guesses.append(read_guess(task, task.prompt + more, finish))
     train = [workflow(0, a=job(steps=[{"run": "x"}] * 4)), workflow(1, a=job(steps=[first, *then]))]

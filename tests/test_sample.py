@@ -39,6 +39,7 @@ def test_samples_do_not_depend_on_the_batch_size():
     batches = [generate(7, max_new_tokens=90, batch_size=b) for b in (1, 4, 7)]
     assert batches[0] == batches[1] == batches[2]
     assert len({tuple(sample.tokens) for sample in batches[0].values()}) == 7
+    assert all(sample.n_drawn > len(sample.tokens) for sample in batches[0].values())  # went back
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_p": 0.5}, {"temperature": 0.0}])
@@ -69,11 +70,16 @@ def test_unconstrained_samples_end_where_the_model_ends_them_or_are_cut():
         assert made.finish == ("stop" if closes[-1] else "cut")
 
 
-def test_drawing_first_and_masking_on_refusal_has_the_masked_distribution(monkeypatch):
+@pytest.mark.parametrize("settings, n_left", [({}, 4), ({"top_k": 4}, 2), ({"min_p": 1.0}, 1)])
+def test_drawing_first_and_masking_on_refusal_has_the_masked_distribution(
+    monkeypatch, settings, n_left
+):
     allowed = np.zeros(8192, bool)
     model = make_model()
     p = model(torch.zeros(1, 1, dtype=torch.int64))[0][0, -1].softmax(-1).detach()
-    allowed[p.argsort(descending=True)[[0, 2, 5, 9]].numpy()] = True
+    allowed_ids = p.argsort(descending=True)[[0, 2, 5, 9]].numpy()
+    allowed[allowed_ids] = True
+    left = allowed_ids[:n_left]
 
     class OneOfFour:
         done = False
@@ -96,33 +102,113 @@ def test_drawing_first_and_masking_on_refusal_has_the_masked_distribution(monkey
 
     monkeypatch.setattr(tct, "Matcher", OneOfFour)
     n = 2000
-    samples = generating.generate(model, [((), ())] * n, batch_size=1000)
+    samples = generating.generate(model, [((), ())] * n, batch_size=1000, **settings)
     drawn = np.bincount([made.tokens[0] for made in samples], minlength=8192)
-    want = torch.where(torch.from_numpy(allowed), p, 0).numpy() / p.numpy()[allowed].sum()
-    assert drawn[~allowed].sum() == 0
+    assert drawn[left].sum() == n
+    want = p.numpy()[left] / p.numpy()[left].sum()
     four_standard_deviations = 4 * 0.5 / math.sqrt(n)
-    np.testing.assert_allclose(drawn / n, want, atol=four_standard_deviations)
+    np.testing.assert_allclose(drawn[left] / n, want, atol=four_standard_deviations)
+
+
+def make_model_of_two_letters():
+    """Each token is an a or a b, as likely as the other."""
+    model = make_model()
+    with torch.no_grad():
+        model.lm_head.weight[:] = 0
+        model.wte.weight[:] = 1
+        model.lm_head.weight[list(NoAAfterB.letters)] = 1.0
+    return model
+
+
+class NoAAfterB:
+    """Stands for a Matcher of aa, ab and bb."""
+
+    letters = {encode_symbols(letter)[0]: letter for letter in "ab"}
+
+    def __init__(self, tokens=(), rules=None):
+        self.text = ""
+
+    def fork(self):
+        copy = NoAAfterB()
+        copy.text = self.text
+        return copy
+
+    def accept_token(self, token, tokens_left=None):
+        text = self.text + self.letters.get(token, "?")
+        is_allowed = text in ("a", "b", "aa", "ab", "bb")
+        self.text = text if is_allowed else self.text
+        return is_allowed
+
+    def next_token_mask(self, out=None, tokens_left=None):
+        mask = np.zeros(8192, bool)
+        for token in self.letters:
+            mask[token] = self.fork().accept_token(token)
+        return mask
+
+    def is_terminated(self):
+        return len(self.text) == 2
+
+
+def test_a_refused_row_draws_all_of_a_piece_again(monkeypatch):
+    """Masks would make a half of them bb: all that begin with b."""
+    monkeypatch.setattr(tct, "Matcher", NoAAfterB)
+    n = 2000
+    made = generating.generate(make_model_of_two_letters(), [((), ())] * n, batch_size=1000)
+    texts = [b"".join(token_bytes(sample.tokens)) for sample in made]
+    for text in (b"aa", b"ab", b"bb"):
+        assert abs(texts.count(text) / n - 1 / 3) < 0.045
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_row_that_went_back_continues_as_if_it_had_not(monkeypatch, batch_size):
+    """Almost without chance it writes the same again, also past the block size."""
+    starts = ["name: Buil", "on: [push, pull_requ", YAML]
+    prompts = [tct.encode_prefix(start) for start in starts]
+    settings = {"temperature": 1e-6, "max_new_tokens": 100, "batch_size": batch_size}
+    model = make_model(heeds_context=True)
+    runs = []
+    for n_tries in (0, 3):
+        monkeypatch.setattr(generating, "TRIES", n_tries)
+        runs.append(sorted(generating.generate(model, prompts, **settings)))
+    for straight, went_back in zip(*runs, strict=True):
+        assert went_back.tokens == straight.tokens
+        assert went_back.n_drawn > straight.n_drawn
+
+
+def test_what_is_watched_is_never_taken_back():
+    seen = []
+    (made,) = generate(max_new_tokens=90, watch=lambda tokens: seen.append(list(tokens))).values()
+    assert made.n_drawn > len(made.tokens)
+    assert all(made.tokens[: len(tokens)] == tokens for tokens in seen)
+    assert seen[-1] == made.tokens
 
 
 # ---- drawing
 
 
-def test_draw_masks_before_it_takes_the_top_k():
+def test_draw_takes_the_top_k_of_all_and_of_what_is_allowed_where_none_of_them_is():
     logits = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]).expand(200, 5)
-    allowed = torch.tensor([[False, True, False, True, True]]).expand(200, 5)
     u = torch.linspace(0, 0.999, 200, dtype=torch.float64)
+    allowed = torch.tensor([[False, True, True, True, True]]).expand(200, 5)
+    assert set(generating.draw(logits, u, allowed, top_k=2).tolist()) == {1}
+    allowed = torch.tensor([[False, False, True, True, True]]).expand(200, 5)
     tokens = generating.draw(logits, u, allowed, top_k=2)
-    assert set(tokens.tolist()) == {1, 3}
-    assert abs((tokens == 1).double().mean() - 1 / (1 + math.exp(-2))) < 0.01
+    assert set(tokens.tolist()) == {2, 3}
+    assert abs((tokens == 2).double().mean() - 1 / (1 + math.exp(-1))) < 0.01
     # shares: 64%, 23%, 9%
     assert set(generating.draw(logits, u, top_p=0.7).tolist()) == {0, 1}
+    assert set(generating.draw(logits, u, min_p=0.3).tolist()) == {0, 1}
+    assert set(generating.draw(logits, u, min_p=0.3, temperature=2.0).tolist()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         *({"temperature": t} for t in (1e-300, 1e-46, 1e-40, 1e-38, 1e-30)),
-        *({"temperature": 1e-40, **more} for more in ({"top_k": 3}, {"top_p": 0.5})),
+        *(
+            {"temperature": 1e-40, **more}
+            for more in ({"top_k": 3}, {"top_p": 0.5}, {"min_p": 0.5})
+        ),
         {"top_p": 1e-60},
     ],
 )
