@@ -17,6 +17,9 @@ from .expression_parser import BLANKS, is_expression
 MAX_ID = 99  # characters
 ID = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 WORKFLOWS = ".github/workflows"  # the folder of those that a job may call
+OWNER_AND_REPOSITORY = re.compile(r"[^/]+/[^/]+/")
+WORKFLOW_FILE = re.compile(r"[^/]+\.ya?ml")
+BLANK_OR_CONTROL = re.compile(r"[\0-\x20]")
 MAX_GROUP = 400  # characters of a concurrency group
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -133,14 +136,18 @@ class CronNumbers:
         start, slash, step = text.partition("/")
         if not slash:
             return self.is_range(text)
-        return bool(start and step and number_of(step)) and self.is_range(start) and self.has(step)
+        if not start or not step or not number_of(step):
+            return False
+        return self.is_range(start) and self.has(step)
 
     def is_range(self, text):
         """a-b with a <= b, or * or a number."""
         first, dash, last = text.partition("-")
         if not dash:
             return text == "*" or self.has(text)
-        if not first or not last or not self.has(first) or not self.has(last):
+        if not first or not last:
+            return False
+        if not self.has(first) or not self.has(last):
             return False
         return self.value(first) <= self.value(last)
 
@@ -168,16 +175,24 @@ def check_needs(jobs, report):
         for other in needed:
             if other not in jobs:
                 report(("jobs", name, "needs"), "needs", f"there is no job {other:.60}")
-    waiting = {name: set(needed) & set(jobs) for name, needed in needs.items()}
-    ready = [name for name in waiting if not waiting[name]]
-    while ready:
+    for name in never_ready(needs):
+        report(("jobs", name, "needs"), "needs", f"{name:.60} is part of a circle, or needs one")
+
+
+def never_ready(needs):
+    """The jobs that cannot start, as they are part of a circle or need one that is.
+
+    needs: {job: the jobs that it needs}; those that do not exist are not waited for.
+    """
+    waiting = {name: set(needed) & set(needs) for name, needed in needs.items()}
+    while True:
+        ready = [name for name, needed in waiting.items() if not needed]
+        if not ready:
+            return list(waiting)
         for name in ready:
             del waiting[name]
         for needed in waiting.values():
             needed.difference_update(ready)
-        ready = [name for name in waiting if not waiting[name]]
-    for name in waiting:
-        report(("jobs", name, "needs"), "needs", f"{name:.60} is part of a circle, or needs one")
 
 
 def needs_of(job):
@@ -212,20 +227,28 @@ def check_steps(steps, path, report):
     seen = set()
     folded = set()
     for i, step in enumerate(steps):
-        uses = step.get("uses")
-        if uses is not None and not is_action(as_text(uses)):
-            wanted = "owner/repository@ref, ./path or docker://image"
-            report((*path, i, "uses"), "uses", f"{as_text(uses):.60} where GitHub wants {wanted}")
+        check_action(step.get("uses"), (*path, i, "uses"), report)
         if "id" not in step:
             continue
         name = as_text(step["id"])
-        check_id(name, (*path, i, "id"), report)
+        where = (*path, i, "id")
+        check_id(name, where, report)
         if name in seen:
-            report((*path, i, "id"), "id", f"the job has a step {name:.60} already")
+            report(where, "id", f"the job has a step {name:.60} already")
         elif name.lower() in folded:
-            report((*path, i, "id"), "id-case", f"a step differs from {name:.60} in case alone")
+            report(where, "id-case", f"a step differs from {name:.60} in case alone")
         seen.add(name)
         folded.add(name.lower())
+
+
+def check_action(uses, path, report):
+    """What a step uses."""
+    if uses is None:
+        return
+    uses = as_text(uses)
+    if not is_action(uses):
+        wanted = "owner/repository@ref, ./path or docker://image"
+        report(path, "uses", f"{uses:.60} where GitHub wants {wanted}")
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -242,14 +265,21 @@ def check_workflow(uses, path, report):
     """Server: a job calls ./.github/workflows/file.yml, or one of a repository, at a ref."""
     if uses is None:
         return
-    file, at, ref = as_text(uses).partition("@")
-    owner, _, name = file.rpartition(f"{WORKFLOWS}/")
-    is_here = owner in ("./", "$/") and not at
-    is_owned = re.fullmatch(r"[^/]+/[^/]+/", owner) is not None and ref != ""
-    is_file = re.fullmatch(r"[^/]+\.ya?ml", name) is not None
-    if not is_file or not (is_here or is_owned) or re.search(r"[\0-\x20]", as_text(uses)):
+    uses = as_text(uses)
+    if not is_workflow(uses):
         wanted = f"./{WORKFLOWS}/file.yml or owner/repository/{WORKFLOWS}/file.yml@ref"
-        report(path, "uses", f"{as_text(uses):.60} where GitHub wants {wanted}")
+        report(path, "uses", f"{uses:.60} where GitHub wants {wanted}")
+
+
+def is_workflow(uses):
+    """Whether a job may call what a text names."""
+    file, at, ref = uses.partition("@")
+    owner, _, name = file.rpartition(f"{WORKFLOWS}/")
+    if BLANK_OR_CONTROL.search(uses) or not WORKFLOW_FILE.fullmatch(name):
+        return False
+    if owner in ("./", "$/"):
+        return not at
+    return OWNER_AND_REPOSITORY.fullmatch(owner) is not None and ref != ""
 
 
 def check_concurrency(concurrency, path, report):
@@ -258,7 +288,9 @@ def check_concurrency(concurrency, path, report):
     if isinstance(concurrency, dict):
         group = concurrency.get("group")
         path = (*path, "group")
-    if isinstance(group, str) and not is_expression(group) and not 0 < len(group) <= MAX_GROUP:
+    if not isinstance(group, str) or is_expression(group):
+        return
+    if not 0 < len(group) <= MAX_GROUP:
         report(path, "concurrency", f"the name of a group has 1 to {MAX_GROUP} characters")
 
 
