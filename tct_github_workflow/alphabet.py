@@ -13,14 +13,24 @@ from .schema import names
 KEYS, CONSTANTS = names()
 
 # --- openers
-ESC, OBJECT, ARRAY, NUMBER = map(chr, range(0xE000, 0xE004))
-KEY = {name: chr(0xE004 + i) for i, name in enumerate(KEYS)}  # {"steps": ...}
+ESC = "\ue000"
+OBJECT = "\ue001"
+ARRAY = "\ue002"
+NUMBER = "\ue003"
+FIRST_KEY = 0xE004
+KEY = {name: chr(FIRST_KEY + i) for i, name in enumerate(KEYS)}  # {"steps": ...}
 
-# --- closers: END ends a text or number, CLOSE an object or array, EOD the document
-FIRST_CLOSER = 0xE004 + len(KEYS)
-END, CLOSE, EOD, TRUE, FALSE, NULL = map(chr, range(FIRST_CLOSER, FIRST_CLOSER + 6))
-CONSTANT = {name: chr(FIRST_CLOSER + 6 + i) for i, name in enumerate(CONSTANTS)}
-LAST = chr(FIRST_CLOSER + 5 + len(CONSTANTS))
+# --- closers
+FIRST_CLOSER = FIRST_KEY + len(KEYS)
+END = chr(FIRST_CLOSER)  # of a text or number
+CLOSE = chr(FIRST_CLOSER + 1)  # of an object or array
+EOD = chr(FIRST_CLOSER + 2)  # of the document
+TRUE = chr(FIRST_CLOSER + 3)
+FALSE = chr(FIRST_CLOSER + 4)
+NULL = chr(FIRST_CLOSER + 5)
+FIRST_CONSTANT = FIRST_CLOSER + 6
+CONSTANT = {name: chr(FIRST_CONSTANT + i) for i, name in enumerate(CONSTANTS)}
+LAST = chr(FIRST_CONSTANT + len(CONSTANTS) - 1)
 
 KEY_NAME = {symbol: name for name, symbol in KEY.items()}
 LITERAL = {symbol: name for name, symbol in CONSTANT.items()}  # symbol -> the value it stands for
