@@ -14,7 +14,7 @@ from .cache import Cache
 from .json_text import MAX_DEPTH
 from .name_costs import begins_names, first_names, is_before_key, read_tokens, role_here, with_names
 from .names import any_names
-from .reference_costs import any_key, with_begun_references, with_references
+from .reference_costs import any_key, costs_in_text, with_begun_references
 from .routes import COMPUTED, NEEDS
 from .text_costs import text_costs
 from .threads import (
@@ -51,21 +51,23 @@ def thread_costs(thread):
     """
     names = thread.names
     key, base = place_key(thread, bool(names.promised), names.pending)
-    costs = costs_of_place(thread, key, base)
-    if names.known_names and thread.mode in INSIDE_TEXT:
-        costs = with_references(thread, costs, base, key, costs_if_pending)
+    is_text = thread.mode in INSIDE_TEXT
+    if is_text and names.known_names and thread.automaton.is_expression:
+        costs = costs_in_text(thread, base, key, costs_if_pending)
+    else:
+        costs = costs_of_place(thread, key, base)
     if thread.text is None:  # inside of a string that can be no name
         return costs, base + names.owed
     role = role_here(thread)
     if role == NEEDS and names.type:
         promising = costs_if(thread, True, names.pending)
         return with_names(thread, costs, base, promising), base + names.owed
+    alone = costs
     if begins_names(thread, role):
         first = _first_names.get(key, lambda: first_names(thread, costs))
         costs = costs_with_first_names(thread, costs, base, key, first)
     costs = with_names(thread, costs, base)
-    if names.known_names and thread.mode not in INSIDE_TEXT:
-        alone = costs_of_place(thread, key, base)
+    if names.known_names and not is_text:
         few = few_keys(thread)
         costs = with_begun_references(few, alone, costs, base, key, costs_if_pending)
     return costs, base + names.owed
@@ -223,10 +225,6 @@ def add_group(costs, group, thread):
         add_only_closers(costs, group, thread)
     if len(group.open_text) or len(group.ended_text):
         for start in text_starts(thread):
-            if start.role == NEEDS and not start.frame.is_array():
-                start = start._replace(
-                    role=None
-                )  # a name that is wanted is seen to by with_names()
             add_texts(costs, group, start)
 
 

@@ -34,7 +34,7 @@ from .threads import VALUE, Frame, use_all
 from .token_table import token_table
 from .utf8 import DEAD
 
-_in_text = Cache(512)
+_in_text = Cache(1024)
 _changes = Cache(1 << 12)
 _mentions = Cache(1 << 12)
 _before_text = Cache(1 << 12)
@@ -105,18 +105,16 @@ def known_to(thread, frame):
 
 
 # --- inside of a text -----------------------------------------------------------------------------
-def with_references(thread, costs, base, key, costs_if_pending):
-    """costs, with what the names change that a text with expressions uses.
+def costs_in_text(thread, base, key, costs_if_pending):
+    """(8192,) costs of a place in a text with expressions, with what the names there change.
 
-    costs_if_pending(thread, pending): the costs of the place if other contexts are pending.
+    costs_if_pending(thread, pending): the costs of the place alone if these contexts are pending.
     """
-    automaton = thread.automaton
-    if not automaton.is_expression:
-        return costs
     known = known_to(thread, thread.frame)
     begun = begun_name(thread)
 
     def make():
+        costs = costs_if_pending(thread, thread.names.pending)
         if begun is None:
             return changes_in_text(thread, known).apply(thread, costs, costs_if_pending)
         return within_name(thread, costs, base, begun, known, costs_if_pending)

@@ -237,7 +237,9 @@ def step(thread, symbol):
         after = start_value(thread.frame, thread.names, thread.value, symbol)
     elif thread.mode == BETWEEN:
         after = step_between(thread.frame, thread.names, symbol)
-    return list(filter(can_give_wanted, after))
+    if any(other.names.pending for other in after):
+        return list(filter(can_give_wanted, after))
+    return after
 
 
 def can_give_wanted(thread):
@@ -373,7 +375,8 @@ def run_text(thread, text):
         if mode != NAME and role not in CONTEXT_OF and whole not in CONSTANT_STARTS:
             whole = None
         after = Thread(frame, names, mode, value, automaton, state, whole, role, reading)
-        if can_become_a_name(after):
+        is_free = mode != NAME and not (role or reading or names.pending)
+        if is_free or can_become_a_name(after):
             threads.append(after)
     return threads
 
@@ -480,7 +483,7 @@ def way_from(thread, context):
         return min(way, thread.value.routes[context] - thread.value.tokens)
     if context == "matrix" and is_computed(thread):
         return 0
-    if context == "needs" and thread.role == NEEDS:
+    if context == "needs" and thread.role == NEEDS and is_string_id(thread):
         return 0  # name_tokens() sees to it
     return way
 
