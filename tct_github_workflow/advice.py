@@ -7,6 +7,7 @@ These are rules of actionlint's that real workflows keep; shared with the matche
 
     steps      a job has steps, or uses a workflow
     empty      `needs` names some job
+    workflow   a job calls a file in .github/workflows, of another repository at a ref
     variable   environment variables have names that a shell can read
     shell      a shell is one that runners have, or a command with {0} in it
     condition  an `if` with ${{ }} is that and nothing else: with text around it, it always holds
@@ -21,6 +22,10 @@ from .oddities import oddities
 
 SHELLS = frozenset(["bash", "cmd", "powershell", "pwsh", "python", "sh"])
 NOT_IN_NAMES = re.compile(r"[ \t\r\n&=]|\$\{\{")
+WORKFLOWS = ".github/workflows"  # the folder of those that a job may call
+OWNER_AND_REPOSITORY = re.compile(r"[^/]+/[^/]+/")
+WORKFLOW_FILE = re.compile(r"[^/]+\.ya?ml")
+BLANK_OR_CONTROL = re.compile(r"[\0-\x20]")
 REF_FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
 PATH_FILTERS = ("paths", "paths-ignore")
 IN_CLASS = "[!.0-9A-Z^_a-z]"
@@ -52,6 +57,7 @@ def check_job(job, path, report):
         report(path, "steps", "a job without steps does nothing")
     if job.get("needs") == []:
         report((*path, "needs"), "empty", "a list of no jobs")
+    check_workflow(job.get("uses"), (*path, "uses"), report)
     check_variables(job, path, report)
     check_variables(job.get("container"), (*path, "container"), report)
     check_shell(job.get("defaults"), (*path, "defaults"), report)
@@ -64,6 +70,24 @@ def check_job(job, path, report):
         check_variables(step, (*path, "steps", i), report)
         check_shell({"run": step}, (*path, "steps", i), report)
         check_condition(step, (*path, "steps", i), report)
+
+
+def check_workflow(uses, path, report):
+    """The workflow that a job calls."""
+    if uses is not None and not is_workflow(str(uses)):
+        wanted = f"./{WORKFLOWS}/file.yml or owner/repository/{WORKFLOWS}/file.yml@ref"
+        report(path, "workflow", f"{uses!s:.60} is not {wanted}")
+
+
+def is_workflow(uses):
+    """Whether a job may call what a text names."""
+    file, at, ref = uses.partition("@")
+    owner, _, name = file.rpartition(f"{WORKFLOWS}/")
+    if BLANK_OR_CONTROL.search(uses) or not WORKFLOW_FILE.fullmatch(name):
+        return False
+    if owner in ("./", "$/"):
+        return not at
+    return OWNER_AND_REPOSITORY.fullmatch(owner) is not None and ref != ""
 
 
 def check_variables(around, path, report):

@@ -16,10 +16,6 @@ from .expression_parser import BLANKS, is_expression
 
 MAX_ID = 99  # characters
 ID = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
-WORKFLOWS = ".github/workflows"  # the folder of those that a job may call
-OWNER_AND_REPOSITORY = re.compile(r"[^/]+/[^/]+/")
-WORKFLOW_FILE = re.compile(r"[^/]+\.ya?ml")
-BLANK_OR_CONTROL = re.compile(r"[\0-\x20]")
 MAX_GROUP = 400  # characters of a concurrency group
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -210,7 +206,6 @@ def check_job(name, job, path, report):
     for service in services if isinstance(services, dict) else ():
         check_image(services[service], (*path, "services", service), report)
     check_matrix(job.get("strategy"), (*path, "strategy"), report)
-    check_workflow(job.get("uses"), (*path, "uses"), report)
     check_steps(job.get("steps") or [], (*path, "steps"), report)
 
 
@@ -259,27 +254,6 @@ def is_action(uses):
     repository, _, ref = uses.partition("@")
     folders = [folder for folder in re.split(r"[/\\]", repository) if folder]
     return len(folders) >= 2 and ref != "" and "@" not in ref
-
-
-def check_workflow(uses, path, report):
-    """Server: a job calls ./.github/workflows/file.yml, or one of a repository, at a ref."""
-    if uses is None:
-        return
-    uses = as_text(uses)
-    if not is_workflow(uses):
-        wanted = f"./{WORKFLOWS}/file.yml or owner/repository/{WORKFLOWS}/file.yml@ref"
-        report(path, "uses", f"{uses:.60} where GitHub wants {wanted}")
-
-
-def is_workflow(uses):
-    """Whether a job may call what a text names."""
-    file, at, ref = uses.partition("@")
-    owner, _, name = file.rpartition(f"{WORKFLOWS}/")
-    if BLANK_OR_CONTROL.search(uses) or not WORKFLOW_FILE.fullmatch(name):
-        return False
-    if owner in ("./", "$/"):
-        return not at
-    return OWNER_AND_REPOSITORY.fullmatch(owner) is not None and ref != ""
 
 
 def check_concurrency(concurrency, path, report):

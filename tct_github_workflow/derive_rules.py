@@ -60,10 +60,6 @@ ID = {
 }
 # what the runner takes for an action: docker://image, ./path, or owner/repository[/path]@ref
 ACTION = r"^(?:docker://.*|\./.*|\.\\.*|\$/.*|[/\\]*[^@/\\]+[/\\]+[^@/\\][^@]*@[^@]+)$"
-# what a job takes for a workflow: ./.github/workflows/file.yml, owner/repository/...@ref
-WORKFLOW_FILE = r"\.github/workflows/[^/@\x00-\x20]+\.ya?ml"
-OWNED_BY = r"[^/@\x00-\x20]+/[^/@\x00-\x20]+/"
-WORKFLOW = rf"^(?:[.$]/{WORKFLOW_FILE}|{OWNED_BY}{WORKFLOW_FILE}@[^\x00-\x20]+)$"
 RUNNER_GROUP = r"^(?:[^/]*|(?:org|organization|ent|enterprise)/[^/]+)$"
 # behind a switch of GitHub's that is off
 LATER_STEPS = ("wait-step", "wait-all-step", "cancel-step", "parallel-step")
@@ -251,8 +247,6 @@ class Deriver:
             required.append("image")
         if name == "runs-on-mapping":
             properties["group"] = self.runner_group(context)
-        if name == "workflow-job":
-            properties["uses"] = {**NO_EXPRESSION, "pattern": WORKFLOW}
         return properties, patterns, required
 
     # --- what GitHub's second pass asks besides ---------------------------------------------------

@@ -19,6 +19,10 @@ def with_step(**fields):
     return job_with(steps=[{"run": "x", **fields}])
 
 
+def calling(workflow):
+    return {"on": "push", "jobs": {"a": {"uses": workflow}}}
+
+
 def filtered(key, *patterns):
     return {**job_with(), "on": {"push": {key: list(patterns)}}}
 
@@ -34,12 +38,16 @@ GOOD = [
     with_step(shell="bash -el {0}"),
     with_step(**{"if": "${{ github.ref == 'x' }}"}),
     with_step(**{"if": "github.ref == '${'"}),
-    {"on": "push", "jobs": {"a": {"uses": "./.github/workflows/a.yml"}}},
+    calling("./.github/workflows/a.yml"),
+    calling("a/b/.github/workflows/c.yaml@v1"),
     filtered("branches", "main", "!v[0-9]+.[0-9]?", "**", "a/**/b", "[ab]c*d", "a.b/.c", "!!a"),
     filtered("paths", "src/**", "/a b", "*.py", "[!a]?x", "a:b~", "./"),
 ]
 BAD = [
     ("steps", "$.jobs.a", {"on": "push", "jobs": {"a": {"runs-on": "x"}}}),
+    ("workflow", "$.jobs.a.uses", calling("a/b/c.yml@d")),
+    ("workflow", "$.jobs.a.uses", calling("./.github/workflows/a.yml@d")),
+    ("workflow", "$.jobs.a.uses", calling("a/b/.github/workflows/c.yml")),
     ("empty", "$.jobs.a.needs", job_with(needs=[])),
     ("variable", '$.env["A B"]', {**job_with(), "env": {"A B": 1}}),
     ("variable", '$.jobs.a.env["A=1"]', job_with(env={"A=1": 1})),
