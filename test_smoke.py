@@ -178,7 +178,7 @@ def test_two_processes_train_together(folder):
 
 
 @pytest.mark.parametrize("name", ["medium", "large"])
-def test_the_big_configs_step_once_and_resume(folder, name):
+def test_the_big_configs_step_once(folder, name):
     """With one layer: the others are like it."""
     if not (folder / "data/pypi/meta.json").exists():
         run(folder, sys.executable, "prepare.py", "--input=in", "--train_split=0.7")
@@ -193,9 +193,8 @@ def test_the_big_configs_step_once_and_resume(folder, name):
         "--dtype=float32",
         "--compile=False",
     ]
-    run(folder, sys.executable, "train.py", *flags, "--max_iters=1")
-    output = run(folder, sys.executable, "train.py", *flags, "--max_iters=2", "--init_from=resume")
-    assert "iter 2/2" in output
+    output = run(folder, sys.executable, "train.py", *flags, "--max_iters=1")
+    assert "iter 1/1" in output
     for checkpoint in (folder / name).glob("*.pt"):
         checkpoint.unlink()  # hundreds of megabytes each
 
