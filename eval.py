@@ -152,7 +152,7 @@ def complete(model, tasks):
         temperature=0.0,
         batch_size=COMPLETIONS_AT_ONCE,
         until=completion.has_ended_steps,
-        rules=rules,
+        rules="schema",  # what the author began may break the others: names that do not resolve
     )
     for sample in progress(drawn, "completing", len(tasks)):
         task = tasks[sample.number]

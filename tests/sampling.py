@@ -28,6 +28,8 @@ def encode(document):
 
 TRAIN = [workflow(i) for i in range(8)]
 VAL = [{**workflow(100 + i), "name": "Prüfung"} for i in range(4)]
+# one in which a name does not resolve, as real ones have them
+VAL[3] = {"run-name": "${{ inputs.gone }}", **VAL[3]}
 
 
 def make_model(heeds_context=False, **changes):

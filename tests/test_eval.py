@@ -37,7 +37,7 @@ def test_planted_defects_copies_and_duplicates_come_out_as_planted(run, evaluate
     assert figures["rungs"] == [19, 16, 11, 8, 6]
     assert sum(n for n, _ in figures["reasons"].values()) == len(DEFECTS) - 6
     assert figures["finish"] == {"given": len(DEFECTS)}
-    assert results["real"]["rungs"] == [4] * 5
+    assert results["real"]["rungs"] == [4, 4, 4, 4, 3]
     copies = results["copies"]["samples"]
     # p, and q and r, which are one, are copies; s and t are one
     assert (copies["n"], copies["exact"], copies["distinct"]) == (11, 3, 9)
@@ -100,6 +100,11 @@ def test_the_figures_follow_from_the_run_whatever_the_batch_size(evaluate):
         del results["settings"], results["facts"]
         each.append(results)
     assert each[0] == each[1]
+
+
+def test_what_an_author_began_is_completed_though_its_names_do_not_resolve(evaluate):
+    results = evaluate("--num_samples=1", "--num_cuts=50", *SMALL[1::2])
+    assert results["completion"]["cuts"] == 4
 
 
 @pytest.mark.parametrize(
