@@ -3,7 +3,9 @@
 Exactly those, in any order of keys: threads.py says what one token does, masks.py what all do.
 """
 
+import contextlib
 import functools
+import gc
 
 import numpy as np
 
@@ -77,12 +79,29 @@ class Matcher:
         return copy
 
 
+@contextlib.contextmanager
+def made_to_stay():
+    """What is made in here stays: Python's garbage collector passes over it, now and later.
+
+    Else a collection that goes through all of it holds up some mask by 50 ms.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
 @functools.cache
 def warm_up(rules):
     """What the first masks of a process would spend their time on, once."""
-    for value in grammar(rules).values.values():
-        texts = list(value.texts)
-        for obj in value.objects:
-            texts += [other.text for other in obj.others if other.names.live[0]]
-        for text in texts:
-            text_costs(text, text.start)
+    with made_to_stay():
+        for value in grammar(rules).values.values():
+            texts = list(value.texts)
+            for obj in value.objects:
+                texts += [other.text for other in obj.others if other.names.live[0]]
+            for text in texts:
+                text_costs(text, text.start)
