@@ -19,6 +19,14 @@ install: .venv/done  ## .venv with everything that the scripts and tests need
 test: install   ## the whole test suite, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -q
 
+lint: install   ## ruff: is the code formatted, and without what it finds wrong; CI runs it first
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: install ## ruff format, and what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
 speedrun: install  ## real workflows in, a trained tiny model and 50 valid workflows out, in 15 minutes on 2 cores
 	$(BIN)/python prepare.py
 	$(BIN)/python train.py config/tiny.py $(if $(wildcard out/ckpt.pt),--init_from=resume)
