@@ -84,7 +84,7 @@ def run(folder, *command, ok=True):
     """A command in that folder, like a user's; returns its output."""
     script = [str(ROOT / c) if str(c).endswith(".py") else str(c) for c in command]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(script, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(script, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     output = done.stderr + done.stdout
     assert (done.returncode == 0) == ok, f"{' '.join(script)}\n{output[-3000:]}"
     return output
