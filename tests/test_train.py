@@ -347,19 +347,16 @@ def test_two_processes_wait_for_a_slow_picture_and_end_without_threads(dataset, 
 
 
 def test_compiled_runs_on_two_threads_repeat_bit_for_bit(dataset, tmp_path):
-    """Twice from the start, and once killed and resumed, with what is the default on a CPU."""
+    """Once straight, and again with a kill and a resume, with what is the default on a CPU."""
     trainer = Trainer(tmp_path, threads=2)
     options = [f"--data_dir={dataset}", *COMPILED]
-    for name in "first", "second":
-        code, text = trainer.run(*options, f"--out_dir={tmp_path}/{name}")
-        assert code == 0 and "torch.compile does not work" not in text, text
+    code, text = trainer.run(*options, f"--out_dir={tmp_path}/straight")
+    assert code == 0 and "torch.compile does not work" not in text, text
     out = tmp_path / "killed"
     pid = trainer.start(*options, f"--out_dir={out}")
     wait_for(lambda: "iter 13/20" in trainer.output.read_text(), seconds=300)
     os.kill(pid, signal.SIGKILL)
     code, text = trainer.run(*options, f"--out_dir={out}", "--init_from=resume")
     assert code == 0, text
-    first = checkpoint(tmp_path / "first")["model"]
-    for name in "second", "killed":
-        assert same_weights(first, checkpoint(tmp_path / name)["model"]), name
+    assert same_weights(checkpoint(tmp_path / "straight")["model"], checkpoint(out)["model"])
     trainer.close()
