@@ -1,5 +1,6 @@
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from tests.sampling import write_run
 from tests.training import Trainer, write_data
 
 ROOT = Path(__file__).parent.parent
+
+# under nohup SIGHUP is ignored, by what the tests start as well; some send it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
