@@ -27,7 +27,7 @@ format: install ## ruff format, and what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-speedrun: install  ## real workflows in, a trained tiny model and 50 valid workflows out, in 15 minutes on 2 cores
+speedrun: install  ## real workflows in, a trained tiny model and 50 valid workflows out, in 3 to 6 minutes on 2 cores
 	$(BIN)/python prepare.py
 	$(BIN)/python train.py config/tiny.py $(if $(wildcard out/ckpt.pt),--init_from=resume)
 	$(BIN)/python sample.py --num_samples=50
