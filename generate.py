@@ -117,8 +117,10 @@ def spells(texts):
 @functools.cache
 def has_bracket():
     """bool (V,): the tokens in which an object or list begins or ends."""
-    brackets = [symbol.encode() for symbol in (OBJECT, ARRAY, CLOSE)]
-    has_one = [any(bracket in token for bracket in brackets) for token in vocab().bytes]
+    begins, lists, ends = OBJECT.encode(), ARRAY.encode(), CLOSE.encode()
+    has_one = []
+    for token in vocab().bytes:
+        has_one.append(begins in token or lists in token or ends in token)
     return np.array([*has_one, False])  # pad_token() holds nothing
 
 

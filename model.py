@@ -3,8 +3,8 @@
 A pre-norm decoder with rotary positions, QK norm, RMSNorm without weights, ReLU squared, no biases,
 projections that start at zero, a soft cap on the logits, the embedding added again before each
 block and value embeddings in the last two blocks, as kept after many trials by modded-nanogpt
-(https://github.com/KellerJordan/modded-nanogpt) and nanochat (https://github.com/karpathy/nanochat),
-in the shape of nanoGPT's model.py.
+(https://github.com/KellerJordan/modded-nanogpt) and by nanochat
+(https://github.com/karpathy/nanochat), in the shape of nanoGPT's model.py.
 
 A sequence is [position token, content...]. The position token is start // 32 where the content
 starts at token `start` of its document, so 0 at a document's start; it stands where other models

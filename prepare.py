@@ -328,6 +328,11 @@ def open_input(bar):
     return source, read_pypi(rows, bar)
 
 
+def has_both_sides():
+    """Whether documents are split; else another folder has those of the other side."""
+    return 0 < train_split < 1
+
+
 def check_settings():
     """Ends the program where the settings contradict each other, before anything is made."""
     if not 0 <= train_split <= 1:
@@ -484,7 +489,7 @@ def report(documents, log, meta, in_val, seconds):
     for skipped in log.damaged:
         print(f"prepare.py: warning: {skipped.name} is {skipped.detail}", file=sys.stderr)
     data = "" if data_dir == "data/pypi" else f" --data_dir={shlex.quote(data_dir)}"
-    if not 0 < train_split < 1:
+    if not has_both_sides():
         other = "validation" if train_split else "training"
         data += f"{'' if data else ' --data_dir=data/pypi'},FOLDER with {other} documents"
     print(f"written     {data_dir}; next: python train.py{data}")
@@ -527,7 +532,7 @@ def main():
     if not documents.lengths.size:
         fail(nothing_found(source, log))
     split_by = split_into_groups(documents)
-    if 0 < train_split < 1 and np.unique(documents.groups).size == 1:
+    if has_both_sides() and np.unique(documents.groups).size == 1:
         fail(
             f"the validation split would be empty: the {documents.lengths.size:,} valid workflows "
             f"of {source} are all near duplicates; give more of them, or raise max_files"

@@ -3,7 +3,8 @@
 problems({"on": "push", "jobs": {"a": {"runs-on": "x"}}}, [])
     -> [(("jobs", "a"), "steps", "a job without steps does nothing")]
 
-These are rules of actionlint's that real workflows keep; shared with the matcher is nothing.
+These are rules of actionlint's that real workflows keep. Shared with the matcher is no code, and of
+data only clean_syntax.py's tables of names.
 
     steps      a job has steps, or uses a workflow
     empty      `needs` names some job

@@ -18,7 +18,8 @@ from .automaton import from_regex
 from .expression_control import BLANKS, LETTERS, NAMED_CONTEXTS, WORD, Syntax
 
 PLAIN_NUMBERS = from_regex(r"^-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?$")
-SPELLINGS = (*("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson"),)
+# Names in other letters than lower-case ones
+SPELLINGS = ("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson")
 LOOKED_INTO = ("[", "fromjson")  # brackets and functions after which .x may stand
 
 # What is read of a value: {name: kind of value there}, ANY for any name. None: there is no telling

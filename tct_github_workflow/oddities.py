@@ -7,15 +7,13 @@ oddities("always().x || github.shaa == 1e9")
 import functools
 import re
 
-from .clean_syntax import ANY, READ, TEXT
+from .clean_syntax import ANY, READ, SPELLINGS, TEXT
 from .expression_parser import parse, read_tokens
 
 PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?", re.ASCII)
 LOGICAL = ("&&", "||", ",")
 ORDER = ("<", "<=", ">", ">=")
 COMPARISONS = (*ORDER, "==", "!=")
-# Names in other letters than lower-case ones
-SPELLINGS = ("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson")
 N_ARGS = {"format": range(2, 256), "join": (2,)}
 STATUS = ("always", "cancelled", "failure", "success")
 
