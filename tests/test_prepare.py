@@ -442,8 +442,10 @@ def started(tmp_path, n=20_000, **kwargs):
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path, before):
     """The second took the first's temporary folder for an abandoned one, and removed it."""
-    process = started(tmp_path, n=3_000)
+    process = started(tmp_path)
+    os.killpg(process.pid, signal.SIGSTOP)  # a fast machine would be done before the second starts
     done = prepared(f"--input={tmp_path}/first.jsonl", f"--data_dir={tmp_path}/d", check=False)
+    os.killpg(process.pid, signal.SIGCONT)
     assert done.returncode == 1 and "another prepare.py" in done.stderr
     assert process.wait(timeout=120) == 0, process.stderr.read()
     assert len(documents(tmp_path / "d", "train")) > 2_000
