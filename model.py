@@ -33,6 +33,10 @@ class GPTConfig:
     n_embd: int = 384
     dropout: float = 0.0
 
+    @property
+    def head_dim(self):
+        return self.n_embd // self.n_head
+
 
 def norm(x):
     """RMSNorm without weights, cast once for all the matrix products that read it."""
@@ -47,7 +51,8 @@ def rotary(positions, head_dim):
 
     https://arxiv.org/abs/2104.09864
     """
-    pairs = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
+    device = positions.device
+    pairs = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
     freqs = 10000 ** -(pairs / head_dim)
     angles = positions[..., None].float() * freqs
     return angles.cos(), angles.sin()
@@ -58,7 +63,23 @@ def rotate(x, cos, sin):
     a, b = x.chunk(2, dim=-1)
     cos = cos.to(x.dtype)
     sin = sin.to(x.dtype)
-    return torch.cat((a * cos + b * sin, b * cos - a * sin), dim=-1)
+    turned_a = a * cos + b * sin
+    turned_b = b * cos - a * sin
+    return torch.cat((turned_a, turned_b), dim=-1)
+
+
+def cap_slope(logits, cap):
+    """logits * slope stays within +-cap, softly; the derivative of that is slope ** 3."""
+    return torch.rsqrt(1 + (logits / cap).square())
+
+
+def attend(q, k, v, mask):
+    """(B, nh, T, hd), as q is. mask: of GPT.window_mask() or KVCache.plan(), or None: causal."""
+    if isinstance(mask, BlockMask):
+        return flex_attention(q, k, v, block_mask=mask)
+    if mask is not None and mask.dim() == 2:
+        return attend_windows(q, k, v, mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
 
 
 @torch.compiler.disable  # what it does depends on the data
@@ -69,20 +90,25 @@ def attend_windows(q, k, v, windows):
     fraction of the work that a mask over whole rows leaves.
     """
     B, nh, T, hd = q.size()
-    apart = windows + torch.arange(B)[:, None] * (T + 1)  # no two rows have a number in common
-    lengths = torch.unique_consecutive(apart, return_counts=True)[1].tolist()
+    first_of_row = torch.arange(B)[:, None] * (T + 1)
+    apart = windows + first_of_row  # no two rows have a number in common
+    _, lengths = torch.unique_consecutive(apart, return_counts=True)
+    lengths = lengths.tolist()
 
     def by_window(x):  # (B, nh, T, hd) -> for each window (nh, length, hd)
-        return x.transpose(0, 1).reshape(nh, B * T, hd).split(lengths, dim=1)
+        in_a_row = x.transpose(0, 1).reshape(nh, B * T, hd)
+        return in_a_row.split(lengths, dim=1)
 
     longest = max(lengths)
-    above = torch.full((longest, longest), -torch.inf, dtype=q.dtype).triu(1)
+    future = torch.full((longest, longest), -torch.inf, dtype=q.dtype).triu(1)
     outputs = []
     for q_w, k_w, v_w in zip(by_window(q), by_window(k), by_window(v), strict=True):
         length = q_w.size(1)
-        scores = torch.baddbmm(above[:length, :length], q_w, k_w.mT, alpha=hd**-0.5)
+        mask = future[:length, :length]
+        scores = torch.baddbmm(mask, q_w, k_w.mT, alpha=hd**-0.5)
         outputs.append(scores.softmax(-1) @ v_w)
-    return torch.cat(outputs, dim=1).view(nh, B, T, hd).transpose(0, 1)
+    y = torch.cat(outputs, dim=1)
+    return y.view(nh, B, T, hd).transpose(0, 1)
 
 
 def block_mask(windows, size=128):
@@ -94,16 +120,21 @@ def block_mask(windows, size=128):
     torch 2.9 also breaks the graph.
     """
     T = windows.size(1)
-    block = torch.arange(-(-T // size), device=windows.device)
-    first = windows[:, block * size]  # (B, blocks): the window of each block's first position
-    last = windows[:, (block * size + size - 1).clamp(max=T - 1)]
+    n_blocks = math.ceil(T / size)
+    block = torch.arange(n_blocks, device=windows.device)
+    begin = block * size
+    end = (begin + size).clamp(max=T)
+    first = windows[:, begin]  # (B, n_blocks): the window of each block's first position
+    last = windows[:, end - 1]
     attends = (last[:, None, :] >= first[:, :, None]).tril()  # (B, blocks of queries, of keys)
     n_keys = attends.sum(-1, dtype=torch.int32)
     # those that a block attends to are neighbours, itself the last; the order of the rest is free
-    keys = (block[:, None] + 1 - n_keys[..., None] + block) % len(block)
+    first_key = block[:, None] + 1 - n_keys[..., None]
+    keys = (first_key + block) % n_blocks
 
     def may_attend(b, h, q, k):
-        return (q >= k) & (windows[b, q] == windows[b, k])
+        same_window = windows[b, q] == windows[b, k]
+        return same_window & (q >= k)
 
     return BlockMask.from_kv_blocks(
         n_keys[:, None],
@@ -117,34 +148,32 @@ def block_mask(windows, size=128):
 class CausalSelfAttention(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
+        n_embd = config.n_embd
         self.layer = layer  # its number
         self.n_head = config.n_head
-        self.c_q = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.c_k = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.c_v = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.c_q = nn.Linear(n_embd, n_embd, bias=False)
+        self.c_k = nn.Linear(n_embd, n_embd, bias=False)
+        self.c_v = nn.Linear(n_embd, n_embd, bias=False)
+        self.c_proj = nn.Linear(n_embd, n_embd, bias=False)
 
     def forward(self, x, cos, sin, mask=None, cache=None, value_embed=None):
-        B, T, C = x.size()
         if cache is None:  # one product for a third of the launches; Muon wants three matrices
             weight = torch.cat((self.c_q.weight, self.c_k.weight, self.c_v.weight))
             q, k, v = F.linear(x, weight).chunk(3, dim=-1)
         else:  # so few tokens do not pay for the copy
-            q, k, v = self.c_q(x), self.c_k(x), self.c_v(x)
+            q = self.c_q(x)
+            k = self.c_k(x)
+            v = self.c_v(x)
         if value_embed is not None:
             v = v + value_embed.to(v.dtype)
-        q, k, v = self.by_head(q), self.by_head(k), self.by_head(v)  # (B, nh, T, hd)
-        q = rotate(norm(q), cos, sin)
-        k = rotate(norm(k), cos, sin)
+        q = rotate(norm(self.by_head(q)), cos, sin)  # (B, nh, T, hd)
+        k = rotate(norm(self.by_head(k)), cos, sin)
+        v = self.by_head(v)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, nh, S, hd): all that the rows hold so far
-        if isinstance(mask, BlockMask):
-            y = flex_attention(q, k, v, block_mask=mask)
-        elif mask is not None and mask.dim() == 2:
-            y = attend_windows(q, k, v, mask)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+        y = attend(q, k, v, mask)
+        y = y.transpose(1, 2).reshape(x.size())  # (B, T, C)
+        return self.c_proj(y)
 
     def by_head(self, x):
         """(B, T, C) -> (B, nh, T, hd)"""
@@ -155,15 +184,20 @@ class CausalSelfAttention(nn.Module):
 class Block(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
+        n_embd = config.n_embd
+        n_hidden = 4 * n_embd
         self.attn = CausalSelfAttention(config, layer)
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+        self.c_fc = nn.Linear(n_embd, n_hidden, bias=False)
+        self.c_proj = nn.Linear(n_hidden, n_embd, bias=False)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, *attn):
-        x = x + self.dropout(self.attn(norm(x), *attn))
-        hidden = F.relu(self.c_fc(norm(x))).square()  # https://arxiv.org/abs/2109.08668
-        return x + self.dropout(self.c_proj(hidden))
+    def forward(self, x, *attn):  # what attention takes
+        y = self.attn(norm(x), *attn)
+        x = x + self.dropout(y)
+        hidden = self.c_fc(norm(x))
+        hidden = F.relu(hidden).square()  # https://arxiv.org/abs/2109.08668
+        y = self.c_proj(hidden)
+        return x + self.dropout(y)
 
 
 class HeadLoss(torch.autograd.Function):
@@ -192,21 +226,22 @@ class HeadLoss(torch.autograd.Function):
             logits = x[rows] @ weight.T
             target_logit = logits.gather(1, target).float()
             logits = logits.float()
-            # capped = logit * slope, and the derivative of capped is slope^3
-            slope = torch.rsqrt(1 + (logits / cap).square())
-            target_slope = torch.rsqrt(1 + (target_logit / cap).square())
+            slope = cap_slope(logits, cap)
+            target_slope = cap_slope(target_logit, cap)
+            target_capped = target_logit * target_slope
             p = torch.exp(logits * slope)  # times their total
-            target_p = torch.exp(target_logit * target_slope)
             total = p.sum(1, keepdim=True)
-            losses[rows] = ((total.log() - target_logit * target_slope) * scored)[:, 0]
+            loss = total.log() - target_capped
+            losses[rows] = (loss * scored)[:, 0]
             if with_grad:
                 # divided by the total only after the products: one pass over the logits is enough
                 dlogits = (p * (slope * slope * slope)).to(x.dtype)
-                dtarget = (target_p - total) * target_slope**3
+                dtarget = (target_capped.exp() - total) * target_slope**3
                 dlogits.scatter_(1, target, dtarget.to(x.dtype))
                 share = scored / total
                 dx[rows] = (dlogits @ weight) * share
-                dweight += dlogits.T @ (x[rows] * share).to(x.dtype)
+                x_share = (x[rows] * share).to(x.dtype)
+                dweight += dlogits.T @ x_share
         ctx.save_for_backward(dx, dweight)
         ctx.mark_non_differentiable(losses)
         return losses.sum(), losses
@@ -225,9 +260,9 @@ class KVCache:
     """
 
     def __init__(self, config, batch_size, max_len, device, dtype):
-        head_dim = config.n_embd // config.n_head
         # one slot more than max_len: the padding after a full row must be written somewhere
-        shape = (config.n_layer, batch_size, config.n_head, max_len + 1, head_dim)
+        n_slots = max_len + 1
+        shape = (config.n_layer, batch_size, config.n_head, n_slots, config.head_dim)
         self.k = torch.zeros(shape, device=device, dtype=dtype)
         self.v = torch.zeros(shape, device=device, dtype=dtype)
         self.length = torch.zeros(batch_size, dtype=torch.int64)
@@ -264,8 +299,9 @@ class KVCache:
                 "Re-window the row or make a longer cache."
             )
         positions = begin[:, None] + torch.arange(T)
+        may_attend = torch.arange(S) <= positions[..., None]  # (B, T, S)
         device = self.k.device
-        self.mask = (torch.arange(S) <= positions[..., None])[:, None].to(device)  # (B, 1, T, S)
+        self.mask = may_attend[:, None].to(device)
         self.slots = positions.clamp(max=max_len).to(device)
         self.rows = rows.to(device)
         self.S = S
@@ -275,11 +311,13 @@ class KVCache:
 
     def extend(self, layer, k, v):
         """Store k, v (B, nh, T, hd); returns all keys and values of their rows (B, nh, S, hd)."""
-        return self._extend(self.k[layer], k), self._extend(self.v[layer], v)
+        k = self._extend(self.k[layer], k)
+        v = self._extend(self.v[layer], v)
+        return k, v
 
     def _extend(self, stored, new):
-        # indexed like this the left side is (B, T, nh, hd)
-        stored[self.rows[:, None], :, self.slots] = new.transpose(1, 2).to(stored.dtype)
+        by_token = new.transpose(1, 2).to(stored.dtype)  # (B, T, nh, hd), as is what is indexed so
+        stored[self.rows[:, None], :, self.slots] = by_token
         stored = stored[:, :, : self.S]
         if not self.has_all_rows:
             stored = stored[self.rows]
@@ -291,7 +329,7 @@ class GPT(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        if config.n_embd % config.n_head or config.n_embd // config.n_head % 2:
+        if config.n_embd % (2 * config.n_head):
             raise ValueError(
                 f"n_embd {config.n_embd} must be n_head {config.n_head} times an even number"
             )
@@ -308,7 +346,7 @@ class GPT(nn.Module):
         # how much of the embedding joins the stream again before each block
         self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
         self.dropout = nn.Dropout(config.dropout)
-        cos, sin = rotary(torch.arange(config.block_size), config.n_embd // config.n_head)
+        cos, sin = rotary(torch.arange(config.block_size), config.head_dim)
         self.register_buffer("cos", cos, persistent=False)  # (block_size, hd / 2)
         self.register_buffer("sin", sin, persistent=False)
         self.init_weights()
@@ -322,18 +360,21 @@ class GPT(nn.Module):
         nn.init.zeros_(self.lm_head.weight)
         bound = (3 / self.config.n_embd) ** 0.5  # for a standard deviation of n_embd ** -0.5
         for block in self.blocks:
-            for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.c_fc):
+            attn = block.attn
+            for linear in (attn.c_q, attn.c_k, attn.c_v, block.c_fc):
                 nn.init.uniform_(linear.weight, -bound, bound)
-            nn.init.zeros_(block.attn.c_proj.weight)
+            nn.init.zeros_(attn.c_proj.weight)
             nn.init.zeros_(block.c_proj.weight)
 
     def trunk(self, idx, cos, sin, mask=None, cache=None):
         """idx (B, T) -> (B, T, C), what the head reads."""
-        x = x0 = self.dropout(F.rms_norm(self.wte(idx), (self.config.n_embd,)))
+        embedding = F.rms_norm(self.wte(idx), (self.config.n_embd,))
+        x = x0 = self.dropout(embedding)
+        n_plain = len(self.blocks) - len(self.value_embeds)  # blocks without value embeddings
         for i, block in enumerate(self.blocks):
-            at = i - len(self.blocks) + len(self.value_embeds)
-            value_embed = self.value_embeds[at](idx) if at >= 0 else None
-            x = block(x + self.x0_lambdas[i] * x0, cos, sin, mask, cache, value_embed)
+            value_embed = self.value_embeds[i - n_plain](idx) if i >= n_plain else None
+            x = x + self.x0_lambdas[i] * x0
+            x = block(x, cos, sin, mask, cache, value_embed)
         return norm(x)
 
     def head(self, x):
@@ -342,7 +383,7 @@ class GPT(nn.Module):
         https://arxiv.org/abs/2408.00118
         """
         logits = self.lm_head(x).float()
-        return logits * torch.rsqrt(1 + (logits / self.cap).square())
+        return logits * cap_slope(logits, self.cap)
 
     def forward(self, idx, targets=None, reduction="mean", windows=None):
         """(logits, None) without targets, else (None, loss in nats per token).
@@ -355,8 +396,10 @@ class GPT(nn.Module):
         assert T <= self.config.block_size, (
             f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
         )
+        cos = self.cos[:T]
+        sin = self.sin[:T]
         mask = None if windows is None else self.window_mask(windows)
-        x = self.trunk(idx, self.cos[:T], self.sin[:T], mask)
+        x = self.trunk(idx, cos, sin, mask)
         if targets is None:
             return self.head(x), None
         total, losses = HeadLoss.apply(
@@ -379,14 +422,18 @@ class GPT(nn.Module):
         if windows.device.type == "cpu" and windows.size(1) > 256:
             return windows  # for attend_windows
         # on a CPU, up to some 256 tokens, quicker than many small products
-        return (windows[:, None, :, None] == windows[:, None, None, :]).tril()
+        same_window = windows[:, :, None] == windows[:, None, :]
+        return same_window.tril()[:, None]  # (B, 1, T, T)
 
     def new_cache(self, batch_size, max_len=None):
         """A KVCache for batch_size rows of at most max_len tokens (default block_size)."""
-        device, dtype = self.wte.weight.device, self.wte.weight.dtype
+        device = self.wte.weight.device
+        dtype = self.wte.weight.dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
-        return KVCache(self.config, batch_size, max_len or self.config.block_size, device, dtype)
+        if max_len is None:
+            max_len = self.config.block_size
+        return KVCache(self.config, batch_size, max_len, device, dtype)
 
     @torch.no_grad()
     def forward_cached(self, idx, cache, rows=None, counts=None):
@@ -408,8 +455,8 @@ class GPT(nn.Module):
             f"idx has {B} rows for {len(rows)} rows of the cache and {len(counts)} counts"
         )
         positions = cache.plan(rows, counts, T)
-        cos, sin = rotary(positions, self.config.n_embd // self.config.n_head)
-        x = self.trunk(idx, cos[:, None], sin[:, None], cache.mask, cache)
+        cos, sin = rotary(positions[:, None], self.config.head_dim)  # (B, 1, T, hd / 2)
+        x = self.trunk(idx, cos, sin, cache.mask, cache)
         last = (counts - 1).to(x.device)
         return self.head(x[torch.arange(B), last])
 
@@ -454,7 +501,8 @@ class GPT(nn.Module):
         peaks = [flops for name, flops in PEAK_FLOPS.items() if name in device_name]
         if not peaks:
             return None
-        n_weights = sum(p.numel() for p in [*self.blocks.parameters(), self.lm_head.weight])
+        matrices = [*self.blocks.parameters(), self.lm_head.weight]
+        n_weights = sum(p.numel() for p in matrices)
         config = self.config
         attention = 12 * config.n_layer * config.n_embd * config.block_size
         flops_per_token = 6 * n_weights + attention
@@ -478,9 +526,10 @@ class Muon(torch.optim.Muon):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            by_shape = {}  # a matrix and a transposed one have one shape
+            by_shape = {}
             for p in group["params"]:
-                by_shape.setdefault((min(p.shape), max(p.shape)), []).append(p)
+                shape = tuple(sorted(p.shape))  # a matrix and a transposed one have one
+                by_shape.setdefault(shape, []).append(p)
             for params in by_shape.values():
                 self.step_together(group, params)
 
@@ -490,7 +539,8 @@ class Muon(torch.optim.Muon):
         if self.found_inf is not None:
             rate = rate * (1 - self.found_inf)
         x = self.average_gradients(group, params).to(self.dtype)
-        x = orthogonalize(x, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        coefficients = group["ns_coefficients"]
+        x = orthogonalize(x, coefficients, group["ns_steps"], group["eps"])
         # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
         scale = 0.2 * math.sqrt(max(params[0].shape))
         update = x.to(params[0].dtype) * (-scale * rate)
@@ -501,9 +551,10 @@ class Muon(torch.optim.Muon):
         """Take the gradients into the momentum; returns Nesterov's mean of both, stacked."""
         buffers = []
         for p in params:
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            buffers.append(self.state[p]["momentum_buffer"])
+            state = self.state[p]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(p)
+            buffers.append(state["momentum_buffer"])
         grads = stack_matrices([p.grad for p in params])
         momentum = stack_matrices(buffers)
         if self.found_inf is not None:  # the momentum takes in itself, and stays as it is
@@ -513,22 +564,30 @@ class Muon(torch.optim.Muon):
         return grads.lerp_(momentum, group["momentum"])
 
 
+def is_tall(matrix):
+    n_rows, n_columns = matrix.shape
+    return n_rows > n_columns
+
+
 def stack_matrices(matrices):
     """(n, rows, columns) with rows <= columns: tall matrices are transposed."""
-    return torch.stack([m.mT if m.size(0) > m.size(1) else m for m in matrices])
+    return torch.stack([m.mT if is_tall(m) else m for m in matrices])
 
 
 def split_matrices(stack, like):
     """The matrices of a stack, each transposed where the one of `like` is tall."""
-    is_tall = [m.size(0) > m.size(1) for m in like]
-    tall = stack.mT.contiguous() if any(is_tall) else stack
-    return [tall[i] if is_tall[i] else stack[i] for i in range(len(like))]
+    tall = stack.mT.contiguous() if any(map(is_tall, like)) else stack
+    matrices = []
+    for i, matrix in enumerate(like):
+        matrices.append(tall[i] if is_tall(matrix) else stack[i])
+    return matrices
 
 
 def orthogonalize(x, coefficients, n_steps, eps):
     """Newton-Schulz: drives all singular values of the matrices x (n, rows, columns) towards 1."""
     a, b, c = coefficients
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+    norms = x.norm(dim=(1, 2), keepdim=True)
+    x = x / norms.clamp(min=eps)
     for _ in range(n_steps):
         gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)

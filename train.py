@@ -162,7 +162,7 @@ def check_settings():
             fail(f"{key} must be one of {', '.join(choices)}; not '{config[key]}'.")
     if block_size % STRIDE:
         fail(f"block_size {block_size} must be a multiple of {STRIDE}.")
-    if n_embd % n_head or n_embd // n_head % 2:
+    if n_embd % (2 * n_head):
         fail(f"n_embd {n_embd} must be n_head {n_head} times an even number.")
     if rows_per_step != micro_rows * micro_steps * world_size:
         fail(
