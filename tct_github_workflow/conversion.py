@@ -11,23 +11,18 @@ in GitHub's runner has on top.
 
 import functools
 import re
+from typing import NamedTuple
 
 from .expression_parser import BLANKS, is_expression
 
 MAX_ID = 99  # characters
 ID = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 MAX_GROUP = 400  # characters of a concurrency group
+GROUP_OWNERS = ("org", "organization", "ent", "enterprise")
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-# Of a cron's fields: the least and greatest number, and names for numbers
-CRON_FIELDS = (
-    ("minute", 0, 59, {}),
-    ("hour", 0, 23, {}),
-    ("day of the month", 1, 31, {}),
-    ("month", 1, 12, {name: i for i, name in enumerate(MONTHS, 1)}),
-    ("day of the week", 0, 6, {name: i for i, name in enumerate(DAYS)}),
-)
+CRON_FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
 # What JavaScript's Number() reads: the cron parser takes 5, but also 05, 5.0 and 0x5
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 BASED_NUMBER = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
@@ -56,11 +51,13 @@ def check_events(events, report):
     if not isinstance(events, dict):
         return
     for i, schedule in enumerate(events.get("schedule") or []):
-        reason = why_no_cron(as_text(schedule.get("cron", "* * * * *")))
+        cron = as_text(schedule.get("cron", "* * * * *"))
+        reason = why_no_cron(cron)
         if reason:
             report(("on", "schedule", i, "cron"), "cron", reason)
     for event in ("workflow_call", "workflow_dispatch"):
-        inputs = (events.get(event) or {}).get("inputs") or {}
+        settings = events.get(event) or {}
+        inputs = settings.get("inputs") or {}
         for name, declared in inputs.items():
             check_input(declared, ("on", event, "inputs", name), report)
 
@@ -68,16 +65,25 @@ def check_events(events, report):
 def check_input(declared, path, report):
     """An input of a workflow: a default of its type, options if it is a choice."""
     kind = declared.get("type", "string")
-    default = declared.get("default", "")
-    if "default" in declared and not is_expression(default):
-        if kind == "boolean" and not isinstance(default, bool):
-            report((*path, "default"), "input", "the default of a boolean is true or false")
-        if kind in ("string", "choice", "environment") and not is_text(default):
-            report((*path, "default"), "input", f"the default of a {kind} is text: quote it")
+    if "default" in declared:
+        reason = why_no_default(declared["default"], kind)
+        if reason:
+            report((*path, "default"), "input", reason)
     if kind == "choice" and not declared.get("options"):
         report(path, "input", "a choice without options")
     if kind != "choice" and "options" in declared:
         report((*path, "options"), "input", f"options, but the type is {kind}, not choice")
+
+
+def why_no_default(default, kind):
+    """Why a value is no default of an input of that type; None if it is."""
+    if is_expression(default):
+        return None
+    if kind == "boolean" and not isinstance(default, bool):
+        return "the default of a boolean is true or false"
+    if kind in ("string", "choice", "environment") and not is_text(default):
+        return f"the default of a {kind} is text: quote it"
+    return None
 
 
 def is_text(value):
@@ -97,10 +103,11 @@ def why_no_cron(text):
     fields = re.split(" +", text)
     if len(fields) != len(CRON_FIELDS):
         return f"a cron schedule of {len(fields)} fields, not 5: {text:.60}"
-    for field, (what, least, most, names) in zip(fields, CRON_FIELDS, strict=True):
-        numbers = CronNumbers(least, most, names)
+    for field, what in zip(fields, CRON_FIELDS, strict=True):
+        numbers = CRON_NUMBERS[what]
         if not numbers.is_list(field):
-            return f"no {what} of a cron schedule, {least} to {most}: {field:.60}"
+            wanted = f"{numbers.least} to {numbers.most}"
+            return f"no {what} of a cron schedule, {wanted}: {field:.60}"
     return None
 
 
@@ -112,13 +119,12 @@ def number_of(text):
     return int(text, 0) if BASED_NUMBER.fullmatch(text) else None
 
 
-class CronNumbers:
+class CronNumbers(NamedTuple):
     """The numbers of one field of a cron schedule."""
 
-    def __init__(self, least, most, names):
-        self.least = least
-        self.most = most
-        self.names = names
+    least: int
+    most: int
+    names: dict  # {name: number}, in lower case
 
     def is_list(self, text):
         """*, or numbers, ranges and steps with commas between them."""
@@ -154,7 +160,18 @@ class CronNumbers:
     def value(self, text):
         """The number that a text stands for, or None."""
         name = text.lower()
-        return self.names[name] if name in self.names else number_of(text)
+        if name in self.names:
+            return self.names[name]
+        return number_of(text)
+
+
+CRON_NUMBERS = {
+    "minute": CronNumbers(0, 59, {}),
+    "hour": CronNumbers(0, 23, {}),
+    "day of the month": CronNumbers(1, 31, {}),
+    "month": CronNumbers(1, 12, {name: i for i, name in enumerate(MONTHS, 1)}),
+    "day of the week": CronNumbers(0, 6, {name: i for i, name in enumerate(DAYS)}),
+}
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -194,7 +211,9 @@ def never_ready(needs):
 def needs_of(job):
     """The ids of the jobs that a job needs."""
     needed = job.get("needs", [])
-    return [as_text(other) for other in (needed if isinstance(needed, list) else [needed])]
+    if not isinstance(needed, list):
+        needed = [needed]
+    return [as_text(other) for other in needed]
 
 
 def check_job(name, job, path, report):
@@ -203,8 +222,9 @@ def check_job(name, job, path, report):
     check_runner(job.get("runs-on"), (*path, "runs-on"), report)
     check_image(job.get("container"), (*path, "container"), report)
     services = job.get("services")
-    for service in services if isinstance(services, dict) else ():
-        check_image(services[service], (*path, "services", service), report)
+    if isinstance(services, dict):
+        for service, container in services.items():
+            check_image(container, (*path, "services", service), report)
     check_matrix(job.get("strategy"), (*path, "strategy"), report)
     check_steps(job.get("steps") or [], (*path, "steps"), report)
 
@@ -220,7 +240,7 @@ def check_id(name, path, report):
 def check_steps(steps, path, report):
     """Ids of steps, each once, and the actions that they use."""
     seen = set()
-    folded = set()
+    seen_in_lower_case = set()
     for i, step in enumerate(steps):
         check_action(step.get("uses"), (*path, i, "uses"), report)
         if "id" not in step:
@@ -230,10 +250,10 @@ def check_steps(steps, path, report):
         check_id(name, where, report)
         if name in seen:
             report(where, "id", f"the job has a step {name:.60} already")
-        elif name.lower() in folded:
+        elif name.lower() in seen_in_lower_case:
             report(where, "id-case", f"a step differs from {name:.60} in case alone")
         seen.add(name)
-        folded.add(name.lower())
+        seen_in_lower_case.add(name.lower())
 
 
 def check_action(uses, path, report):
@@ -252,8 +272,10 @@ def is_action(uses):
     if uses.startswith(("docker://", "./", ".\\", "$/")):
         return True
     repository, _, ref = uses.partition("@")
+    if not ref or "@" in ref:
+        return False
     folders = [folder for folder in re.split(r"[/\\]", repository) if folder]
-    return len(folders) >= 2 and ref != "" and "@" not in ref
+    return len(folders) >= 2
 
 
 def check_concurrency(concurrency, path, report):
@@ -271,16 +293,22 @@ def check_concurrency(concurrency, path, report):
 def check_runner(runs_on, path, report):
     """A group of runners may say whose it is: organization/name."""
     group = runs_on.get("group") if isinstance(runs_on, dict) else None
-    if not isinstance(group, str) or is_expression(group) or "/" not in group:
-        return
-    owner, _, name = group.partition("/")
-    if owner not in ("org", "organization", "ent", "enterprise") or not name or "/" in name:
+    if isinstance(group, str) and not is_expression(group) and not is_group(group):
         report((*path, "group"), "runner", "a group is name, organization/name or enterprise/name")
+
+
+def is_group(text):
+    """Whether a text names a group of runners."""
+    owner, slash, name = text.partition("/")
+    if not slash:
+        return True
+    return owner in GROUP_OWNERS and name != "" and "/" not in name
 
 
 def check_image(container, path, report):
     """A container has an image, unless some of it is computed."""
-    if isinstance(container, dict) and "image" not in container and not has_expression(container):
+    lacks_image = isinstance(container, dict) and "image" not in container
+    if lacks_image and not has_expression(container):
         report(path, "container", "a container without an image")
 
 
@@ -305,8 +333,9 @@ def check_matrix(strategy, path, report):
     for key in keys:
         if matrix[key] == []:
             report((*path, key), "matrix", "a key of a matrix without values")
-    if isinstance(matrix.get("exclude"), list) and not has_expression(matrix):
-        check_exclude(matrix["exclude"], keys, (*path, "exclude"), report)
+    excluded = matrix.get("exclude")
+    if isinstance(excluded, list) and not has_expression(matrix):
+        check_exclude(excluded, keys, (*path, "exclude"), report)
 
 
 def check_exclude(excluded, keys, path, report):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .automaton import FAR, OTHER, from_regex
-from .utf8 import BYTES_LEFT, DEAD, LEAD_PHASE, NEXT_PHASE
+from .utf8 import AFTER_E2, AFTER_E2_80, BYTES_LEFT, DEAD, LEAD_PHASE, NEXT_PHASE
 
 BLANKS = b" \t\r\n"
 LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
@@ -25,7 +25,6 @@ NUMBERS = from_regex(
     r"^(?:[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
     r"|[+-]Infinity|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)$"
 )
-NUMBER_STARTS = b"+-.0123456789"
 CONTEXTS = (
     "env",
     "github",
@@ -128,7 +127,8 @@ class Syntax:
             for situation in situations:
                 self._add_situation(kind, situation)
         self.table = np.array(self.rows, np.int32)  # (controls, 256)
-        self.bit = {name: 1 << i for i, name in enumerate((*contexts, *functions))}
+        names = (*contexts, *functions)
+        self.bit = {name: 1 << i for i, name in enumerate(names)}
         self.used = np.zeros(len(self.rows), np.int64)  # the bit of the name that ends at a control
         self.hollow = {}  # controls at a string that is all so far -> "empty" or "full"
         self.outside = set()  # controls outside of expressions
@@ -138,42 +138,46 @@ class Syntax:
         self.loose = {self.number["argument"], *self.hollow}  # the stack decides what is left
 
     def _classify(self, name, control):
-        if name[0] == "character":
+        if name[0] == "character":  # stands where the control after it stands
             _, phase, name = name
             self.left[control] = int(BYTES_LEFT[phase]) + self.left[self.to(name)]
-        if name[0] == "hollow":
-            self.hollow[control] = name[-1]
         if name[0] in SITUATIONS or name[0] == "}":
             self.outside.add(control)
-        if name in ("literal", "literal $", "literal ${"):
+        elif name[0] == "hollow":
+            self.hollow[control] = name[-1]
+        elif name[0] == "name":
+            _, begun, exact = name
+            is_keyword = exact and begun in self.keywords
+            if not is_keyword:
+                self.used[control] = self.bit.get(begun.lower(), 0)
+        elif name in ("literal", "literal $", "literal ${"):
             self.literals.add(control)
-        if name[0] == "name" and not (name[1] in self.keywords and name[2]):
-            self.used[control] = self.bit.get(name[1].lower(), 0)
 
     def names_allowed(self, contexts, functions):
         """The same where only these names are: -> Names."""
-        n_controls = len(self.rows)
+        names = (*contexts, *functions)
         left = np.array(self.left)
         left_at_limit = left.copy()
         table = self.table.copy()
-        in_a_name = list(WORD)
         for name, control in self.number.items():
-            if name[0] == "name":
-                _, begun, exact = name
-                costs = self._name_costs(begun, exact, contexts, functions)
-                left[control], left_at_limit[control] = costs
-                if self.used[control] and begun.lower() not in (*contexts, *functions):
-                    longer = table[control, in_a_name]
-                    table[control] = DEAD
-                    table[control, in_a_name] = longer
-        never = np.append(left >= FAR, False)  # of each control, and False for any other move
-        table[never[np.where(table >= 0, table, n_controls)]] = DEAD
-        allowed = sum(self.bit[name] for name in (*contexts, *functions))
+            if name[0] != "name":
+                continue
+            _, begun, exact = name
+            costs = self._name_costs(begun, exact, contexts, functions)
+            left[control], left_at_limit[control] = costs
+            is_forbidden = self.used[control] and begun.lower() not in names
+            if is_forbidden:
+                leave_only(table[control], list(WORD))  # a longer name may be allowed
+        controls = np.where(table >= 0, table, len(left))  # other moves: the place after the last
+        never = np.append(left >= FAR, False)
+        table[never[controls]] = DEAD
+        allowed = sum(self.bit[name] for name in names)
         return Names(allowed, table, left, left_at_limit)
 
     def to(self, *name):
         """The control of that name, to be filled by add()."""
-        name = name[0] if len(name) == 1 else name
+        if len(name) == 1:
+            name = name[0]
         if name not in self.number:
             self.number[name] = len(self.rows)
             self.rows.append(np.full(256, DEAD, np.int32))
@@ -210,9 +214,9 @@ class Syntax:
         if name not in self.number:
             low, high, after = NEXT_PHASE[phase]
             moves = [(range(low, high), self._rest_of_character(after, then))]
-            if phase == 9:  # E2 80 A8 and A9 are U+2028 and U+2029
-                moves.append((b"\x80", self._rest_of_character(10, then)))
-            if phase == 10 and self.is_in_expression(then):
+            if phase == AFTER_E2:  # E2 80 A8 and A9 are U+2028 and U+2029
+                moves.append((b"\x80", self._rest_of_character(AFTER_E2_80, then)))
+            if phase == AFTER_E2_80 and self.is_in_expression(then):
                 moves.append((b"\xa8\xa9", DEAD))
             self.add(name, FAR, *moves)
         return self.to(name)
@@ -224,9 +228,14 @@ class Syntax:
     # --- where an operand begins ------------------------------------------------------------------
     @functools.cached_property
     def _numbers(self):
-        numbers = self.numbers
-        live = [char for char in NUMBER_STARTS if numbers.live[numbers.next[0, char]]]
-        return [(bytes([char]), self.to("number", int(numbers.next[0, char]))) for char in live]
+        """Moves to the first character of a number."""
+        return self._number_moves(0)
+
+    def _number_moves(self, state):
+        """Moves to one character more, from a state of the automaton of numbers."""
+        after = self.numbers.next[state, :OTHER]
+        chars = np.flatnonzero(self.numbers.live[after]).tolist()
+        return [([char], self.to("number", int(after[char]))) for char in chars]
 
     def _operand(self, blank):
         """Moves where an operand may begin: blanks lead to the control `blank`."""
@@ -259,24 +268,28 @@ class Syntax:
         self.add_text("literal $", 1, "literal", quote, dollar, brace)
         self.add_text("literal ${", 1, "literal", quote, dollar, opening)
         self.add("quote", 0, *self._after_operand("done"), (b"'", self.to("literal")))
-        # the same for a string that begins a text; the costs do not say what is missing then
         start = (b"'", self.to("hollow", "literal", "empty"))
         self.add("first", 1, *self._operand("first"), start)
-        for size in ("empty", "full"):
-            literal, quote, done = [("hollow", name, size) for name in ("literal", "quote", "done")]
-            full = ("hollow", "literal", "full")
-            after = (*self._after_operand(done), (b"}", self.act("end", size)))
-            self.add_text(literal, 1, full, (b"'", self.to(*quote)))
-            self.add(quote, 0, *after, (b"'", self.to(*full)))
-            self.add(done, 0, *after)
+        self._add_hollow_literals("empty")
+        self._add_hollow_literals("full")
+
+    def _add_hollow_literals(self, size):
+        """The same for a string that begins a text; the costs do not say what is missing then."""
+        quote = ("hollow", "quote", size)
+        done = ("hollow", "done", size)
+        full = ("hollow", "literal", "full")
+        after = [*self._after_operand(done), (b"}", self.act("end", size))]
+        self.add_text(("hollow", "literal", size), 1, full, (b"'", self.to(*quote)))
+        self.add(quote, 0, *after, (b"'", self.to(*full)))
+        self.add(done, 0, *after)
 
     def _add_numbers(self):
         numbers = self.numbers
-        for state in np.flatnonzero(numbers.live):
+        for state in np.flatnonzero(numbers.live).tolist():
             moves = self._after_operand("done") if numbers.accept[state] else []
-            for char in np.flatnonzero(numbers.live[numbers.next[state, :OTHER]]):
-                moves.append(([char], self.to("number", int(numbers.next[state, char]))))
-            self.add(("number", int(state)), int(numbers.distance[state]), *moves)
+            moves += self._number_moves(state)
+            left = int(numbers.distance[state])
+            self.add(("number", state), left, *moves)
 
     # --- after an operand -------------------------------------------------------------------------
     def _after_operand(self, blank):
@@ -315,17 +328,25 @@ class Syntax:
     def _add_after_operands(self):
         self.add("done", 0, *self._after_operand("done"))
         for context in (None, *NAMED_CONTEXTS):
-            dot, part = ("dot", context), ("property", context)
-            self.add(("access", context), 0, *self._after_access(context))
-            star = (b"*", self.to("access", None))
-            self.add(dot, 1, (BLANKS, self.to(*dot)), (LETTERS, self.to(*part)), star)
-            self.add(part, 0, *self._after_property(context), (WORD, self.to(*part)))
+            self._add_access(context)
         close = (b"]", self.act("close", "["))
         self.add("star", 0, (BLANKS, self.to("star")), close)
         self.add("equal", 2, (b"=", self.to("operand")))
         self.add("and", 2, (b"&", self.to("operand")))
         self.add("or", 2, (b"|", self.to("operand")))
         self.add("less", 1, *self._after_less())
+
+    def _add_access(self, context):
+        dot = ("dot", context)
+        part = ("property", context)
+        after_dot = [
+            (BLANKS, self.to(*dot)),
+            (LETTERS, self.to(*part)),
+            (b"*", self.to("access", None)),
+        ]
+        self.add(("access", context), 0, *self._after_access(context))
+        self.add(dot, 1, *after_dot)
+        self.add(part, 0, *self._after_property(context), (WORD, self.to(*part)))
 
     def _after_less(self):
         return [*self._operand("operand"), (b"=", self.to("operand"))]
@@ -346,12 +367,13 @@ class Syntax:
 
     def _longer_names(self, begun, exact):
         """{a letter: what _longer_name() says of it} for those that continue some name."""
-        found = {}
+        chars = set()
         for name in (*self.keywords, *self.contexts, *self.functions):
-            if name.lower().startswith(begun.lower()) and len(name) > len(begun):
-                for char in {name[len(begun)], name[len(begun)].lower(), name[len(begun)].upper()}:
-                    found[char] = self._longer_name(begun, exact, char)
-        return {char: name for char, name in found.items() if name}
+            if len(name) > len(begun) and name.lower().startswith(begun.lower()):
+                char = name[len(begun)]
+                chars.update((char, char.lower(), char.upper()))
+        longer = {char: self._longer_name(begun, exact, char) for char in sorted(chars)}
+        return {char: name for char, name in longer.items() if name}
 
     def _add_names(self):
         todo = [name for name in self.number if name[0] == "name"]
@@ -359,9 +381,10 @@ class Syntax:
             _, begun, exact = name
             moves = self._after_name(begun, exact)
             for char, longer in self._longer_names(begun, exact).items():
-                if ("name", *longer) not in self.number:
-                    todo.append(("name", *longer))
-                moves.append((char.encode(), self.to("name", *longer)))
+                control = ("name", *longer)
+                if control not in self.number:
+                    todo.append(control)
+                moves.append((char.encode(), self.to(*control)))
             self.add(name, FAR, *moves)
         for name in self.functions:
             self.add(("call", name), self._call_cost(name), *self._call(name))
@@ -373,10 +396,15 @@ class Syntax:
         name = name.lower()
         if name in self.contexts:
             return self._after_context(name)
-        return self._call(name) if name in self.functions else []
+        if name in self.functions:
+            return self._call(name)
+        return []
 
     def _call(self, function):
-        return [(BLANKS, self.to("call", function)), (b"(", self.act("call", function))]
+        return [
+            (BLANKS, self.to("call", function)),
+            (b"(", self.act("call", function)),
+        ]
 
     def _call_cost(self, function):
         """Bytes of brackets and shortest arguments."""
@@ -385,43 +413,65 @@ class Syntax:
 
     def _name_costs(self, begun, exact, contexts, functions):
         """Bytes to a whole name, with its call; the same where no argument may be nested."""
-        left = left_at_limit = FAR
-        for word in self.keywords if exact else ():
-            if word.startswith(begun):
-                left = left_at_limit = min(left, len(word) - len(begun))
-        begun = begun.lower()
-        for name in contexts:
-            if name.startswith(begun):
-                left = left_at_limit = min(left, len(name) - len(begun))
-        for name in functions:
-            if name.startswith(begun):
-                cost = len(name) - len(begun) + self._call_cost(name)
-                left = min(left, cost)
-                if self.functions[name][0] == 0:
-                    left_at_limit = min(left_at_limit, cost)
-        return left, left_at_limit
+        words = [name for name in contexts if name.startswith(begun.lower())]
+        if exact:
+            words += [word for word in self.keywords if word.startswith(begun)]
+        calls = [name for name in functions if name.startswith(begun.lower())]
+        costs = [FAR]
+        costs_at_limit = [FAR]
+        for name in words:
+            costs_at_limit.append(len(name) - len(begun))
+        for name in calls:
+            cost = len(name) - len(begun) + self._call_cost(name)
+            least, _ = self.functions[name]
+            if least == 0:
+                costs_at_limit.append(cost)
+            else:
+                costs.append(cost)
+        left_at_limit = min(costs_at_limit)
+        return min(*costs, left_at_limit), left_at_limit
 
     # --- outside of expressions -------------------------------------------------------------------
     def _add_situation(self, kind, name):
         """A situation, the same after $ and after ${, and after the first } of an expression."""
         situation = SITUATIONS[kind][name]
-        then = situation.then
-        left = FAR if then is None else SITUATIONS[kind][then].left
-        moves = [[], [], []]  # after nothing, $ and ${ of an opening
-        if situation.opens:
-            opening = self.act("start", (kind, situation.first))
-            moves[0] = [(b"$", self.to(kind, name, "$"))]
-            moves[1] = [(b"{", self.to(kind, name, "${"))]
-            moves[2] = [(b"{", opening)]
-        for typed, special in zip(("", "$", "${"), moves, strict=True):
-            control = (kind, name, typed)
-            cost = min(left, SHORTEST - len(typed)) if typed else situation.left
-            if then is None:
-                self.add(control, cost, *special)
-            else:
-                dollar = [(b"$", self.to(kind, then, "$"))] if typed else []
-                self.add_text(control, cost, (kind, then, ""), *dollar, *special)
+        self._add_outside(kind, name, "", situation.left)
+        for typed in ("$", "${"):
+            left = SHORTEST - len(typed)
+            if situation.then:
+                left = min(left, SITUATIONS[kind][situation.then].left)
+            self._add_outside(kind, name, typed, left)
         self.add(("}", kind, name), 1 + situation.left, (b"}", self.to(kind, name, "")))
+
+    def _add_outside(self, kind, name, typed, left):
+        """The control in a situation after some of an opening."""
+        moves = self._opening_moves(kind, name, typed)
+        then = SITUATIONS[kind][name].then
+        if then is None:
+            self.add((kind, name, typed), left, *moves)
+            return
+        if typed:  # it was text, and the next opening begins
+            moves.append((b"$", self.to(kind, then, "$")))
+        self.add_text((kind, name, typed), left, (kind, then, ""), *moves)
+
+    def _opening_moves(self, kind, name, typed):
+        """The move that continues an opening, of which some is typed."""
+        situation = SITUATIONS[kind][name]
+        if not situation.opens:
+            return []
+        longer = OPENING[: len(typed) + 1]
+        if longer == OPENING:
+            move = self.act("start", (kind, situation.first))
+        else:
+            move = self.to(kind, name, longer)
+        return [(longer[-1:].encode(), move)]
+
+
+def leave_only(row, chars):
+    """Makes all moves of a row DEAD but those of some bytes."""
+    kept = row[chars]
+    row[:] = DEAD
+    row[chars] = kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,14 +49,14 @@ def byte_costs(automaton, state):
 
 
 def expression_costs(automaton, state):
-    to_end = np.full(len(token_table().texts), FAR, np.int32)
+    texts = token_table().texts
+    to_end = np.full(len(texts), FAR, np.int32)
     every_text().add_costs(to_end, automaton, state)
     if automaton.is_deep(state):
         for number in np.flatnonzero(to_end < FAR).tolist():
-            text = token_table().texts[number]
             # without a quote nothing happens in the middle of a string
-            if b"'" in text or not automaton.is_literal(state):
-                to_end[number] = cost_after(automaton, state, text)
+            if b"'" in texts[number] or not automaton.is_literal(state):
+                to_end[number] = cost_after(automaton, state, texts[number])
     # a constant that the text may be is plain text, which one character more continues
     return TextCosts(to_end, to_end + (to_end == 0))
 
@@ -83,29 +83,55 @@ class Texts:
 
     def add_costs(self, to_end, automaton, state):
         """Writes bytes_to_end after each of these texts into to_end (n_texts,)."""
+        if len(self.rests) <= FEW:
+            self.add_one_by_one(to_end, automaton, state)
+            return
         expressions = automaton.expressions
-        key = (expressions.syntax, state.control, state.is_compared())
-        if key not in self.reaches:
-            self.reaches[key] = Reach(self, *key)
-        reach = self.reaches[key]
+        reach = self.reach(expressions.syntax, state)
         forbidden = ~expressions.names.allowed
+        left_of_name = left_of_names(expressions)[reach.controls]
         to_close = state.frame.to_close if state.frame else 0
-        costs = reach.to_end + (left_of_names(expressions)[reach.controls] + to_close)
+        costs = reach.to_end + (left_of_name + to_close)
         costs[reach.used & forbidden != 0] = FAR
         to_end[reach.numbers] = costs
-        for control, numbers, used in reach.loose:
-            allowed = numbers[used & forbidden == 0]
-            to_end[allowed] = automaton.bytes_to_end[state._replace(control=control)]
-        for control, operators, byte, rests in reach.asks:
-            asking = state._replace(control=control, operators=operators)
-            after = expressions.step(asking, byte)
-            if after is None:
-                continue
-            if len(rests.rests) > FEW:
-                rests.add_costs(to_end, automaton, after)
-            else:
-                for i in np.flatnonzero(rests.used & forbidden == 0).tolist():
-                    to_end[rests.numbers[i]] = cost_after(automaton, after, rests.rests[i])
+        for loose in reach.loose:
+            after = state._replace(control=loose.control)
+            allowed = loose.used & forbidden == 0
+            to_end[loose.numbers[allowed]] = automaton.bytes_to_end[after]
+        for asked in reach.asked:
+            before = state._replace(control=asked.control, operators=asked.operators)
+            after = expressions.step(before, asked.byte)
+            if after is not None:
+                asked.rests.add_costs(to_end, automaton, after)
+
+    def add_one_by_one(self, to_end, automaton, state):
+        forbidden = ~automaton.expressions.names.allowed
+        for i in np.flatnonzero(self.used & forbidden == 0).tolist():
+            to_end[self.numbers[i]] = cost_after(automaton, state, self.rests[i])
+
+    def reach(self, syntax, state):
+        """What these texts do from the control of a state."""
+        key = (syntax, state.control, state.is_compared())
+        if key not in self.reaches:
+            self.reaches[key] = Reach(self, *key)
+        return self.reaches[key]
+
+
+class Loose(NamedTuple):
+    """Texts after which the cost depends on the stack by more than what closes it."""
+
+    control: int  # there
+    numbers: np.ndarray  # (n,) of the texts
+    used: np.ndarray  # (n,) bits of the names in them
+
+
+class Asked(NamedTuple):
+    """Texts in which the stack decides about a byte."""
+
+    control: int  # before the byte
+    operators: int  # of State, there
+    byte: int
+    rests: Texts  # after the byte
 
 
 class Reach:
@@ -115,15 +141,14 @@ class Reach:
     to_end    (n,) int32 that cost: bytes of the shortest rest, and
     controls  (n,) the control there: if it is in a name, what is left of that comes on top
     used      (n,) bits of the names in them
-    loose     [(control, numbers, used)]: with these the cost depends on the stack by more
-    asks      [(control, operators, byte, Texts)]: here the stack decides about the byte; the rests
-              after it
+    loose     [Loose], asked [Asked]: the other texts
     """
 
     def __init__(self, texts, syntax, control, is_compared):
         states = relative_states(syntax)
         frame = None if control in syntax.outside else UNKNOWN
-        walk = Walk(states, texts, states.intern(State(control, frame, is_compared)))
+        start = states.intern(State(control, frame, is_compared))
+        walk = Walk(states, texts, start)
         reached = np.flatnonzero(walk.ends >= 0)
         ends = walk.ends[reached]
         self.numbers = texts.numbers[reached]
@@ -134,15 +159,9 @@ class Reach:
         for end in set(ends.tolist()):
             if states.is_loose(states.states[end]):
                 same = ends == end
-                self.loose.append((states.controls[end], self.numbers[same], self.used[same]))
-        self.asks = []
-        for stops in walk.stops.values():
-            order = sorted(stops, key=lambda stop: -len(stop.rest))
-            numbers = texts.numbers[[stop.index for stop in order]]
-            used = walk.used[[stop.index for stop in order]]
-            rests = Texts(numbers, [stop.rest for stop in order], used)
-            first = order[0]
-            self.asks.append((first.control, first.operators, first.byte, rests))
+                loose = Loose(states.controls[end], self.numbers[same], self.used[same])
+                self.loose.append(loose)
+        self.asked = [walk.asked(stops) for stops in walk.stops.values()]
 
 
 class Stop(NamedTuple):
@@ -178,7 +197,8 @@ class Walk:
 
     def begin(self, start):
         """-> which texts begin with a byte that may come: few, within a name."""
-        moves = self.states.expressions.names.table[self.states.states[start].control]
+        control = self.states.states[start].control
+        moves = self.states.expressions.names.table[control]
         is_possible = moves[self.texts.columns[0]] != DEAD
         self.ends[: len(is_possible)][~is_possible] = DEAD
         return np.flatnonzero(is_possible)
@@ -204,6 +224,15 @@ class Walk:
         move = int(self.states.expressions.syntax.table[state.control, text[i]])
         stop = Stop(index, state.control, compared, text[i], text[i + 1 :])
         self.stops.setdefault((move, compared), []).append(stop)
+
+    def asked(self, stops):
+        """The texts that stop where the same happens to their stack, as one Asked."""
+        stops = sorted(stops, key=lambda stop: len(stop.rest), reverse=True)
+        indices = [stop.index for stop in stops]
+        rests = [stop.rest for stop in stops]
+        texts = Texts(self.texts.numbers[indices], rests, self.used[indices])
+        first = stops[0]
+        return Asked(first.control, first.operators, first.byte, texts)
 
 
 @functools.cache
@@ -245,24 +274,31 @@ class RelativeStates:
         self.used = np.zeros(256, np.int64)
 
     def intern(self, state):
-        key = state.control, state.frame and state.frame.shape, state.is_compared()
+        """The number of a state."""
+        shape = state.frame.shape if state.frame else None
+        key = (state.control, shape, state.is_compared())
         if key not in self.number:
-            number = self.number[key] = len(self.states)
+            self.number[key] = len(self.states)
             self.states.append(state)
-            if number == len(self.table):
-                self.grow()
-            self.controls[number] = state.control
-            self.used[number] = self.expressions.syntax.used[state.control]
-            if not self.is_loose(state):
-                left = left_of_names(self.expressions)[state.control]
-                self.to_end[number] = self.expressions.bytes_to_end(state) - left
+            self.add(self.number[key], state)
         return self.number[key]
 
+    def add(self, number, state):
+        if number == len(self.table):
+            self.grow()
+        control = state.control
+        self.controls[number] = control
+        self.used[number] = self.expressions.syntax.used[control]
+        if not self.is_loose(state):
+            left = left_of_names(self.expressions)[control]
+            self.to_end[number] = self.expressions.bytes_to_end(state) - left
+
     def grow(self):
+        """Room for twice as many."""
         self.table = np.concatenate([self.table, np.full_like(self.table, NOT_KNOWN)])
-        self.to_end = np.concatenate([self.to_end, np.zeros_like(self.to_end)])
-        self.controls = np.concatenate([self.controls, np.zeros_like(self.controls)])
-        self.used = np.concatenate([self.used, np.zeros_like(self.used)])
+        self.to_end = np.append(self.to_end, np.zeros_like(self.to_end))
+        self.controls = np.append(self.controls, np.zeros_like(self.controls))
+        self.used = np.append(self.used, np.zeros_like(self.used))
 
     def is_loose(self, state):
         """The cost depends on the unknown stack by more than what closes it."""
@@ -274,7 +310,8 @@ class RelativeStates:
         after = self.table.take(places)
         missing = places[after == NOT_KNOWN]
         if len(missing):
-            for number, byte in zip(*np.divmod(np.unique(missing), 256), strict=True):
+            for place in np.unique(missing).tolist():
+                number, byte = divmod(place, 256)
                 if self.table[number, byte] == NOT_KNOWN:
                     self.learn(number, byte)
             after = self.table.take(places)
@@ -287,10 +324,13 @@ class RelativeStates:
         self.table[number, moves == moves[byte]] = after
 
     def after(self, number, byte):
+        """The number of the state after a byte, DEAD or ASKED."""
         state = self.expressions.step(self.states[number], byte)
         if state is None:
             return DEAD
-        return ASKED if state is ASKS else self.intern(state)
+        if state is ASKS:
+            return ASKED
+        return self.intern(state)
 
 
 @functools.cache

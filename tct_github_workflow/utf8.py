@@ -23,8 +23,10 @@ from .automaton import FAR, LINE, OTHER
 
 # Phases of a character in UTF-8. 0: between two. 1, 2, 3: so many continuation bytes to come. 4 to
 # 7: after E0, ED, F0, F4, whose next byte is restricted. 8: after ESC, written as the byte EE,
-# which must be followed by EF (a private-use character, see linear.py). 9 and 10: after E2 and
-# E2 80, with which LINE (E2 80 A8 and A9) begins.
+# which must be followed by EF (a private-use character, see linear.py). AFTER_E2 and AFTER_E2_80:
+# so LINE (E2 80 A8 and A9) begins.
+AFTER_E2 = 9
+AFTER_E2_80 = 10
 PHASES = 11
 DEAD = -1  # the state from which nothing is accepted
 LEAD_PHASE = {  # first byte -> phase
@@ -36,7 +38,7 @@ LEAD_PHASE = {  # first byte -> phase
     0xF0: 6,
     0xF4: 7,
     0xEE: 8,
-    0xE2: 9,
+    0xE2: AFTER_E2,
 }
 NEXT_PHASE = {  # phase -> the bytes that continue it (from, below), the phase after them
     1: (0x80, 0xC0, 0),
@@ -47,8 +49,8 @@ NEXT_PHASE = {  # phase -> the bytes that continue it (from, below), the phase a
     6: (0x90, 0xC0, 2),
     7: (0x80, 0x90, 2),
     8: (0xEF, 0xF0, 2),
-    9: (0x81, 0xC0, 1),
-    10: (0x80, 0xC0, 0),
+    AFTER_E2: (0x81, 0xC0, 1),
+    AFTER_E2_80: (0x80, 0xC0, 0),
 }
 BYTES_LEFT = np.array([0, 1, 2, 3, 2, 2, 3, 3, 3, 2, 1])  # of each phase
 
@@ -65,10 +67,12 @@ class ByteAutomaton:
     def __init__(self, dfa):
         self.dfa = dfa
         self.table = _byte_table(dfa)
-        between = np.arange(len(self.table)) % PHASES == 0
-        self.accepting = between & np.repeat(dfa.accept, PHASES)
+        phase = np.arange(len(self.table)) % PHASES
+        accept = np.repeat(dfa.accept, PHASES)
+        detour = np.repeat(dfa.detour, PHASES)
+        self.accepting = accept & (phase == 0)
         self.bytes_to_end = _bytes_to_end(dfa)
-        self.detour = np.where(between, np.repeat(dfa.detour, PHASES), self.bytes_to_end)
+        self.detour = np.where(phase == 0, detour, self.bytes_to_end)
 
     def run(self, state, text):
         for byte in text:
@@ -79,14 +83,17 @@ class ByteAutomaton:
 
     def follow(self, states, column):
         """The states (n,) after one byte each (n,), all at once; DEAD or a state."""
-        return self.table.take(states.astype(np.int64) * 256 + column)
+        places = states.astype(np.int64) * 256 + column
+        return self.table.take(places)
 
     def shape(self, state):
         return state
 
     def words_left(self, state):
         n, phase = divmod(state, PHASES)
-        return self.dfa.words_from(n) if phase == 0 and self.dfa.finite[n] else None
+        if phase or not self.dfa.finite[n]:
+            return None
+        return self.dfa.words_from(n)
 
 
 @functools.cache
@@ -97,31 +104,38 @@ def over_bytes(dfa):
 
 def _byte_table(dfa):
     n = len(dfa.accept)
-    start_of = np.arange(n) * PHASES
-    # the state after a whole character, -1 where no accepted text continues with it
-    after = np.where(dfa.live[dfa.next], dfa.next * PHASES, -1)
+    between = np.arange(n) * PHASES
+    # the state after a whole character, DEAD where no accepted text continues with it
+    after = np.where(dfa.live[dfa.next], dfa.next * PHASES, DEAD)
     other = after[:, OTHER]
     line = after[:, LINE]
-    beyond_ascii = np.maximum(other, line)
-    table = np.full((n, PHASES, 256), -1, np.int32)
-    table[:, 0, :128] = after[:, :128]
+    other_or_line = np.maximum(other, line)
+
+    def begun(phase, target):
+        """The states in a phase of characters that lead to a target, DEAD where that is."""
+        return np.where(target == DEAD, DEAD, between + phase)
+
+    table = np.full((n, PHASES, 256), DEAD, np.int32)
+    table[:, 0, :OTHER] = after[:, :OTHER]
     for lead, phase in LEAD_PHASE.items():
-        possible = other if phase < 9 else beyond_ascii
-        table[:, 0, lead] = np.where(possible >= 0, start_of + phase, -1)
+        target = other_or_line if phase == AFTER_E2 else other
+        table[:, 0, lead] = begun(phase, target)
     for phase, (low, high, then) in NEXT_PHASE.items():
-        target = np.where(other >= 0, start_of + then, -1) if then else other
+        target = begun(then, other) if then else other
         table[:, phase, low:high] = target[:, None]
-    table[:, 9, 0x80] = np.where(beyond_ascii >= 0, start_of + 10, -1)
-    table[:, 10, 0xA8:0xAA] = line[:, None]
+    table[:, AFTER_E2, 0x80] = begun(AFTER_E2_80, other_or_line)
+    table[:, AFTER_E2_80, 0xA8:0xAA] = line[:, None]
     return table.reshape(n * PHASES, 256)
 
 
 def _bytes_to_end(dfa):
     """(n * PHASES,) int: within a character, what is left of it and then the shortest rest."""
     after_other = dfa.distance[dfa.next[:, OTHER]]
-    after_any = np.minimum(after_other, dfa.distance[dfa.next[:, LINE]])
+    after_line = dfa.distance[dfa.next[:, LINE]]
+    after_either = np.minimum(after_other, after_line)
     distance = np.empty((len(dfa.accept), PHASES), np.int64)
     distance[:, 0] = dfa.distance
-    distance[:, 1:9] = after_other[:, None]
-    distance[:, 9:] = after_any[:, None]
-    return np.minimum(distance + BYTES_LEFT, FAR).reshape(-1)
+    distance[:, 1:AFTER_E2] = after_other[:, None]
+    distance[:, AFTER_E2:] = after_either[:, None]
+    to_end = np.minimum(distance + BYTES_LEFT, FAR)
+    return to_end.reshape(-1)
