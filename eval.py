@@ -35,6 +35,7 @@ from generate import generate
 from metrics import completion
 from metrics.candidates import read_candidates
 from metrics.facts import collect_facts, command_line, facts_page
+from metrics.known import known_shares
 from metrics.likelihood import likelihood_page, measure_likelihood
 from metrics.likeness import closest_page, likeness_page, measure_likeness
 from metrics.lint import get_versions, lint_page, measure_lint
@@ -160,17 +161,19 @@ def complete(model, tasks):
     return [guesses[number] for number in range(len(tasks))]
 
 
-def add_likelihood(evaluation, model, val):
+def add_likelihood(evaluation, model, val, train):
     n_bytes = [len(dump_json(read_workflow(d)).encode()) for d in val]
+    known = known_shares(val, train)
     bar = progress(None, "likelihood, tokens")
 
     def show(done, total):
         bar.total = total
         bar.update(done - bar.n)
 
-    evaluation.results["likelihood"] = measure_likelihood(model, val, n_bytes, progress=show)
+    figures = measure_likelihood(model, val, n_bytes, known, progress=show)
     bar.close()
-    evaluation.page += likelihood_page(evaluation.results["likelihood"])
+    evaluation.results["likelihood"] = figures
+    evaluation.page += likelihood_page(figures)
     if os.path.exists(os.path.join(out_dir, "loss.png")):
         evaluation.page.append("![loss](loss.png)\n")
 
@@ -329,7 +332,7 @@ def main(settings):
 
     groups = {}
     if model:
-        add_likelihood(evaluation, model, val)
+        add_likelihood(evaluation, model, val, train)
         groups["samples"] = draw_samples(model, "samples", constrained=True)
         groups["unconstrained"] = draw_samples(model, "unconstrained", constrained=False)
     else:

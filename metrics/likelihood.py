@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from data.windows import document_windows, fill_window, next_start
+from metrics.known import NEW, RUN
 from metrics.report import table
 
 LENGTHS = [0, 64, 128, 256, 512, 1024, 2048, math.inf]  # borders of the groups by length, tokens
@@ -93,11 +94,11 @@ def bits_per_byte(nats, n_bytes):
     return nats / math.log(2) / n_bytes
 
 
-def measure_likelihood(model, documents, sizes, batch_tokens=16384, progress=None):
-    """Likelihood of all documents, by their length, and by what the tokens hold: numbers.
+def measure_likelihood(model, documents, sizes, known, batch_tokens=16384, progress=None):
+    """Likelihood of all documents, of the new ones, by length, by what the tokens hold: numbers.
 
     documents, batch_tokens, progress: as for token_nats(). sizes: the documents' bytes of minified
-    JSON.
+    JSON. known: their known_shares().
     """
     nats = token_nats(model, documents, batch_tokens, progress)
     lengths = np.array([len(document) for document in documents])
@@ -109,11 +110,15 @@ def measure_likelihood(model, documents, sizes, batch_tokens=16384, progress=Non
         if chosen.any():
             name = f"{low:,} to {high - 1:,}" if high < math.inf else f"{low:,} and more"
             by_length[name] = summary(document_nats[chosen], lengths[chosen], sizes[chosen])
-    return {
+    figures = {
         **summary(document_nats, lengths, sizes),
         "by_length": by_length,
         "by_content": measure_by_content(nats, np.concatenate(documents)),
     }
+    is_new = np.array(known) < NEW
+    if is_new.any():
+        figures["new"] = summary(document_nats[is_new], lengths[is_new], sizes[is_new])
+    return figures
 
 
 def summary(nats, lengths, sizes):
@@ -164,11 +169,14 @@ def kinds_of_token():
 
 def likelihood_page(figures):
     """The section of results.md: a list of paragraphs."""
+    groups = {**figures["by_length"], "all": figures}
+    if "new" in figures:
+        groups["all that are new"] = figures["new"]
     by_length = []
-    for length, group in [*figures["by_length"].items(), ("all", figures)]:
+    for name, group in groups.items():
         by_length.append(
             [
-                length,
+                name,
                 f"{group['documents']:,}",
                 f"{group['tokens']:,}",
                 f"{group['nats_per_token']:.3f}",
@@ -191,7 +199,9 @@ def likelihood_page(figures):
         "## Likelihood\n",
         f"All {figures['documents']:,} validation workflows, {figures['bytes']:,} bytes of "
         "minified JSON; each token is predicted once, from half a block to a block of context "
-        "before it. Only bits per byte compare across tokenizers.\n",
+        "before it. Only bits per byte compare across tokenizers. Those are new of whose tokens "
+        f"less than {NEW:.0%} stand in runs of {RUN} that the training set has, too: there little "
+        "helps that was learned by heart.\n",
         table([*head, "nats/token", "perplexity", "bits/byte"], *by_length),
         table(["tokens that hold", "tokens", "nats/token", "share of all nats"], *by_content),
     ]

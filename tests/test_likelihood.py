@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import tct_github_workflow as tct
-from metrics.likelihood import bits_per_byte, measure_likelihood, token_nats
+from metrics.known import known_shares
+from metrics.likelihood import bits_per_byte, likelihood_page, measure_likelihood, token_nats
 from tct_github_workflow import alphabet, vocab
 from tct_github_workflow.json_text import dump_json
 from tests.sampling import TRAIN, VAL, make_model
@@ -23,7 +24,7 @@ def test_a_uniform_models_bits_per_byte_are_thirteen_per_token():
     torch.nn.init.zeros_(model.lm_head.weight)
     texts = [dump_json(w) for w in TRAIN + VAL]
     ids = [tct.encode(text) for text in texts]
-    result = measure_likelihood(model, ids, [len(text) for text in texts])
+    result = measure_likelihood(model, ids, [len(text) for text in texts], [0] * len(texts))
     n_tokens = sum(map(len, ids))
     n_bytes = sum(map(len, texts))
     assert result["bits_per_byte"] == pytest.approx(13 * n_tokens / n_bytes)
@@ -65,9 +66,8 @@ def test_training_and_evaluation_measure_the_same_bits_per_byte():
     sizes = [50, 300, 900]
     shares = [token_nats(model, documents[rank::2]).sum() for rank in (0, 1)]  # two processes
     in_training = bits_per_byte(sum(shares), sum(sizes))
-    assert measure_likelihood(model, documents, sizes)["bits_per_byte"] == pytest.approx(
-        in_training
-    )
+    figures = measure_likelihood(model, documents, sizes, [0] * 3)
+    assert figures["bits_per_byte"] == pytest.approx(in_training)
 
 
 def test_a_process_without_documents_adds_nothing():
@@ -93,7 +93,7 @@ def test_structure_and_string_content_are_told_apart():
     for i in ids["structure only"]:
         assert set(vocab.vocab().bytes[i].decode()) <= set(alphabet.SYMBOLS)
     document = sum(ids.values(), [])
-    found = measure_likelihood(make_model(), [document], [1])["by_content"]
+    found = measure_likelihood(make_model(), [document], [1], [0])["by_content"]
     assert {kind: group["tokens"] for kind, group in found.items()} == {
         kind: len(part) for kind, part in ids.items()
     }
@@ -101,7 +101,7 @@ def test_structure_and_string_content_are_told_apart():
 
 def test_documents_are_grouped_by_their_number_of_tokens():
     documents = random_documents(1, 63, 64, 2048)
-    by_length = measure_likelihood(make_model(), documents, [1] * 4)["by_length"]
+    by_length = measure_likelihood(make_model(), documents, [1] * 4, [0] * 4)["by_length"]
     assert {name: group["documents"] for name, group in by_length.items()} == {
         "0 to 63": 2,
         "64 to 127": 1,
@@ -109,3 +109,33 @@ def test_documents_are_grouped_by_their_number_of_tokens():
     }
     total = math.fsum(g["nats_per_token"] * g["tokens"] for g in by_length.values())
     assert total == pytest.approx(token_nats(make_model(), documents).sum())
+
+
+def test_a_document_is_known_by_its_runs_of_twelve_tokens_in_training():
+    train = [np.arange(100, 140), np.arange(200, 220)]
+    documents = {
+        "a copy": (np.arange(200, 220), 1),
+        "a part": (np.arange(105, 117), 1),
+        "eleven tokens": (np.arange(105, 116), 0),
+        "half": (np.concatenate([np.arange(300, 320), np.arange(105, 125)]), 0.5),
+        "two runs that overlap": (np.array([1, *range(110, 125), 2, 3, 4, 5]), 0.75),
+        "the end of one, the beginning of another": (np.array([*range(130, 140), 200, 201]), 0),
+        "in another order": (np.arange(219, 199, -1), 0),
+    }
+    shares = known_shares([ids for ids, _ in documents.values()], train)
+    assert dict(zip(documents, shares, strict=True)) == {
+        name: share for name, (_, share) in documents.items()
+    }
+
+
+def test_new_documents_are_those_less_than_half_known():
+    model = make_model()
+    documents = random_documents(5, 64, 200, 20)
+    sizes = [50, 300, 900, 70]
+    figures = measure_likelihood(model, documents, sizes, [0, 0.49, 0.5, 1])
+    alone = measure_likelihood(model, documents[:2], sizes[:2], [0, 0])
+    for figure in ("documents", "tokens", "bytes", "bits_per_byte"):
+        assert figures["new"][figure] == pytest.approx(alone[figure])
+    assert any("all that are new | 2 |" in paragraph for paragraph in likelihood_page(figures))
+    nothing_new = measure_likelihood(model, documents, sizes, [0.5, 1, 1, 1])
+    assert not any("all that are new" in paragraph for paragraph in likelihood_page(nothing_new))
