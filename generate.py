@@ -17,8 +17,9 @@ import torch
 
 import tct_github_workflow as tct
 from data.windows import next_start, open_window
-from tct_github_workflow.alphabet import ARRAY, CLOSE, EOD, OBJECT
+from tct_github_workflow.alphabet import EOD
 from tct_github_workflow.rules import DEFAULT_RULES
+from tct_github_workflow.token_table import token_table
 from tct_github_workflow.vocab import vocab
 
 TRIES = 4  # times that a row goes back to the same place
@@ -116,12 +117,9 @@ def spells(texts):
 
 @functools.cache
 def has_bracket():
-    """bool (V,): the tokens in which an object or list begins or ends."""
-    begins, lists, ends = OBJECT.encode(), ARRAY.encode(), CLOSE.encode()
-    has_one = []
-    for token in vocab().bytes:
-        has_one.append(begins in token or lists in token or ends in token)
-    return np.array([*has_one, False])  # pad_token() holds nothing
+    """bool (V - 1,): the tokens in which an object or list begins or ends; pad_token() is last."""
+    table = token_table()
+    return (table.n_opened > 0) | (table.n_closed > 0)
 
 
 # --------------------------------------------------------------------------------------------------

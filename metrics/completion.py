@@ -1,7 +1,6 @@
 """Whether a model is useful: it gets the beginning of a real job, and is to write the next step."""
 
 import collections
-import functools
 import json
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +10,10 @@ import numpy as np
 from metrics.looks import get_action
 from metrics.report import rate, table
 from metrics.validity import parse_tokens
-from tct_github_workflow.alphabet import ARRAY, CLOSE, EOD, OBJECT
+from tct_github_workflow.alphabet import CLOSE, EOD, OBJECT
 from tct_github_workflow.linear import escape, linearise
-from tct_github_workflow.vocab import encode_symbols, vocab
+from tct_github_workflow.token_table import token_table
+from tct_github_workflow.vocab import encode_symbols
 
 STEPS_DEPTH = 3  # jobs, the job and its steps are open
 ALL = ""  # no step: what comes after any
@@ -81,17 +81,11 @@ def up_to(mapping, key, value):
 
 def has_ended_steps(tokens):
     """An until() for generate(): whether the list of steps that a task left open is closed."""
-    return depth_changes()[tokens].sum() < STEPS_DEPTH
-
-
-@functools.cache
-def depth_changes():
-    """(V,) by how much each token changes the depth."""
-    changes = []
-    for token in vocab().bytes:
-        n_opened = token.count(OBJECT.encode()) + token.count(ARRAY.encode())
-        changes.append(n_opened - token.count(CLOSE.encode()))
-    return np.array([*changes, 0])  # 0: pad_token()
+    table = token_table()
+    if not table.n_closed[tokens[-1]]:  # most tokens close nothing
+        return False
+    depth = table.n_opened[tokens].sum() - table.n_closed[tokens].sum()
+    return depth < STEPS_DEPTH
 
 
 def read_guess(task, tokens, finish):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import ARRAY, CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME, LITERAL
+from .alphabet import ARRAY, CLOSE, CONSTANT, END, ESC, KEY, KEY_NAME, LITERAL, OBJECT
 from .errors import DecodeError
 from .linear import unescape
 from .vocab import vocab
@@ -100,7 +100,9 @@ class TokenTable:
     text_lengths: np.ndarray  # (8191,) bytes of each token's text
     longest_text: int
     id_tokens: np.ndarray  # (8191,) what id_tokens() says of each
-    most_closed: int  # brackets that one token closes, at most
+    n_opened: np.ndarray  # (8191,) objects and arrays that begin in each token
+    n_closed: np.ndarray  # (8191,) the same of those that end
+    most_closed: int  # by one token
     merged: dict = field(default_factory=dict)  # tuple of tries -> their merged_trie()
     spellings: dict = field(default_factory=dict)  # fold -> what spelling() returns
 
@@ -201,6 +203,10 @@ def n_strings(token):
     return bool(token.text) + sum(map(CONSTANT_SYMBOLS.__contains__, token.closers))
 
 
+def n_brackets(openers):
+    return openers.count(OBJECT) + openers.count(ARRAY)
+
+
 def id_tokens(token):
     """Tokens that a key takes whose name a token is or begins, at least; 0 if it is none."""
     if token.text:
@@ -226,6 +232,7 @@ def columns_of(texts):
 def token_table():
     """The TokenTable of the shipped vocabulary."""
     parts = [_take_apart(i, token) for i, token in enumerate(vocab().bytes)]
+    n_closed = [token.closers.count(CLOSE) for token in parts]
     texts = sorted({token.text for token in parts}, key=lambda text: (-len(text), text))
     by_opener = {symbol: [] for symbol in KEY_NAME}
     by_text = {}
@@ -254,7 +261,9 @@ def token_table():
         text_lengths=np.array([len(token.text) for token in parts]),
         longest_text=len(texts[0]),
         id_tokens=np.array([id_tokens(token) for token in parts]),
-        most_closed=max(token.closers.count(CLOSE) for token in parts),
+        n_opened=np.array([n_brackets(token.openers) for token in parts]),
+        n_closed=np.array(n_closed),
+        most_closed=max(n_closed),
     )
     for openers, tokens in by_openers.items():
         table.openers.add(openers, table.group(tokens))
