@@ -114,6 +114,7 @@ class Names(NamedTuple):
                     todo.append(b)
         return job in seen
 
+    @functools.lru_cache(1 << 10)  # noqa: B019 (few, and values themselves)
     def add(self, role, name):
         """The names after a string with a role, None if it must not be that one."""
         if role == NEEDS:
@@ -141,6 +142,7 @@ class Names(NamedTuple):
         known = self.known_names and KnownNames(wanted=self.known_names.wanted)
         return self._replace(steps=EMPTY, known_names=known)
 
+    @functools.lru_cache(1 << 10)  # noqa: B019 (few, and values themselves)
     def tokens_for(self, role, text, to_more, is_last=False):
         """Tokens that complete a string of this role which begins with `text`, its END included.
 

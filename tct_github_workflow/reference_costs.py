@@ -30,6 +30,7 @@ from .name_costs import read_tokens, tokens_with_keys
 from .reading import MENTION, end_of_reading, follow_names, places_of
 from .routes import JOBS, KEYS_TO, STEP
 from .rules import github_rules
+from .text_costs import text_costs
 from .threads import VALUE, Frame, use_all
 from .token_table import token_table
 from .utf8 import DEAD
@@ -37,6 +38,7 @@ from .utf8 import DEAD
 _in_text = Cache(1024)
 _changes = Cache(1 << 12)
 _mentions = Cache(1 << 12)
+_changes_of = Cache(1 << 12)
 _before_text = Cache(1 << 12)
 # of a text: what continues a name, or begins one after a dot
 LEAD = re.compile(rb"([A-Za-z0-9_-]*)")
@@ -155,16 +157,17 @@ class Mention(NamedTuple):
 def mentions(automaton, state):
     """[Mention] from a state that is not within a name."""
     key = (automaton, automaton.shape(state))
-    return _mentions.get(key, lambda: find_mentions(automaton, state, reading=None))
+    return _mentions.get(key, lambda: find_mentions(automaton, state))
 
 
-def find_mentions(automaton, state, reading):
-    """[Mention] from any state. reading: the name within which it is, or None."""
+def find_mentions(automaton, state):
     begun = places_of(automaton.expressions.syntax).begun.get(state.control, "")
+    numbers = texts_with_mentions(begun)
+    possible = numbers[text_costs(automaton, state).to_end[numbers] < FAR]
     found = {}
-    for text in texts_with_mentions(begun):
-        after, used, now_reading = follow_names(automaton, state, reading, text)
-        if after == DEAD or not used and not now_reading:
+    for text in map(token_table().texts.__getitem__, possible.tolist()):
+        _, used, now_reading = follow_names(automaton, state, None, text)
+        if not used and not now_reading:
             continue
         for ended in (False, True):
             if ended and now_reading:
@@ -176,8 +179,9 @@ def find_mentions(automaton, state, reading):
 
 @functools.cache
 def texts_with_mentions(begun):
-    """Texts of tokens that mention a context with names, be it after what is there of it."""
-    return [text for text in token_table().texts if MENTION.search(begun.encode() + text)]
+    """Numbers of the texts that mention a context with names, be it after what is there of it."""
+    texts = token_table().texts
+    return np.array([i for i, text in enumerate(texts) if MENTION.search(begun.encode() + text)])
 
 
 # --- inside of a name -----------------------------------------------------------------------------
@@ -231,8 +235,7 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     for ids, more in tokens_of_known(known, letters):
         result[ids] = np.minimum(result[ids], np.minimum(costs[ids] + more, FAR))
     ids = tokens_of_jobs(thread, letters) if context == "needs" else []
-    for mention in find_mentions(thread.automaton, thread.state, thread.reading):
-        ids += mention.ids
+    ids += tokens_with_mentions()
     return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
 
 
@@ -394,21 +397,47 @@ def openings():
 
 def changes_before_text(thread, frame):
     """The Changes of tokens that begin a text, but for tokens_to_read()."""
+    if reads_all(thread):
+        return Changes([])
+    names = thread.names
     changes = []
-    for (used, reading), ids in openings_by_use().items() if not reads_all(thread) else ():
-        pending, more = change_of(thread.names, frame, used, reading)
-        if more or pending != thread.names.pending:
-            changes.append((ids, pending, more))
+    for contexts in openings_by_use():
+        known = tuple(known_of(names, frame, context) for context in contexts)
+        make = functools.partial(changes_of, names, frame, contexts)
+        changes += _changes_of.get((contexts, known), make)
     return Changes(changes)
+
+
+def known_of(names, frame, context):
+    """All that change_of() depends on in a frame where names of one context are used."""
+    known = names.known_names.of(context, frame)
+    is_in_step = frame.step is not None
+    ids = None
+    if context == "needs":
+        ids = (names.type, names.jobs, names.needs, names.job, names.promised)
+    return names.pending, known, is_in_step, frame.way(context), frame.workflow(), ids
+
+
+def changes_of(names, frame, contexts):
+    """The changes, as Changes takes them, of the tokens that use names of these contexts."""
+    changes = []
+    for (used, reading), ids in openings_by_use()[contexts].items():
+        pending, more = change_of(names, frame, used, reading)
+        if more or pending != names.pending:
+            changes.append((ids, pending, more))
+    return changes
 
 
 @functools.cache
 def openings_by_use():
-    """{(names used, reading): ids} of openings() in a text with braces."""
+    """{contexts: {(names of them used, reading): ids}} of openings() in a text with braces."""
     found = {}
     for token in openings():
         if token.in_text:
-            found.setdefault(token.in_text, []).append(token.id)
+            used, reading = token.in_text
+            names = (*used, reading) if reading else used
+            contexts = tuple(sorted({context for context, _ in names}))
+            found.setdefault(contexts, {}).setdefault(token.in_text, []).append(token.id)
     return found
 
 
