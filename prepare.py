@@ -243,7 +243,8 @@ def collect(workflows, source, tmp, n_workers, bar):
         open(os.path.join(tmp, TOKENS), "wb") as tokens_file,
         open(os.path.join(tmp, "skipped.jsonl"), "w") as log_file,
     ):
-        kept, log = Collection(tokens_file), SkipLog(log_file, source)
+        kept = Collection(tokens_file)
+        log = SkipLog(log_file, source)
         some = itertools.islice(workflows, max_files or None)
         results = in_parallel(convert, some, n_workers, n_bytes)
         for n_read, result in enumerate(results, 1):
@@ -375,9 +376,8 @@ def lock(folder):
     """Ends the program if another prepare.py writes to folder; keeps others out until it ends."""
     if fcntl is None:
         return
-    number = os.open(
-        folder, os.O_RDONLY
-    )  # stays open as long as this process runs, however it ends
+    # stays open as long as this process runs, however it ends
+    number = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -464,7 +464,8 @@ def nothing_found(source, log):
 
 def report(documents, log, meta, in_val, seconds):
     """Prints what was read, kept and skipped, how it is split, and what to do next."""
-    n_kept, n_skipped = len(documents.lengths), log.counts.total()
+    n_kept = len(documents.lengths)
+    n_skipped = log.counts.total()
     cpu = sum(os.times()[:4])
     print(
         f"read        {n_kept + n_skipped:,} files in {seconds:.1f} s, with {cpu:.1f} s of CPU time"

@@ -166,7 +166,8 @@ def print_help(settings, keys):
 
 def comments_by_line(source):
     """Two dicts {line number: comment}: those after code, and those on a line of their own."""
-    after_code, alone = {}, {}
+    after_code = {}
+    alone = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             is_alone = token.line.lstrip().startswith("#")

@@ -78,7 +78,8 @@ def count(project, seen):
     """(its Row, the hashes of its workflows), after saying how many of them are not in seen."""
     import pypi_simple
 
-    row, hashes = None, set()
+    row = None
+    hashes = set()
     try:
         row = newest(project)
         path = pypi.fetch(row, pypi.CACHE)

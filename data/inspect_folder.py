@@ -101,7 +101,9 @@ def read_meta(folder):
 
 def read_documents(folder, meta):
     """([Encoded], problems) of both splits, as far as the files can be trusted."""
-    documents, problems, projects = [], [], []
+    documents = []
+    problems = []
+    projects = []
     if meta["tokenizer_hash"] != tct.tokenizer_hash():
         problems.append(
             "it was written with another version of the tokenizer; run prepare.py again"
@@ -154,7 +156,10 @@ def features_of(document):
         return Features(problem=f"{document.where}: it encodes to other tokens")
     workflow = json.loads(text)
     events = workflow["on"]
-    runners, actions = [], []
+    if isinstance(events, str):
+        events = [events]
+    runners = []
+    actions = []
     for job in workflow["jobs"].values():
         if "runs-on" in job:
             runner = job["runs-on"]
@@ -162,7 +167,7 @@ def features_of(document):
         for user in [job, *job.get("steps", [])]:
             if "uses" in user:
                 actions.append(user["uses"].split("@")[0])
-    return Features([events] if isinstance(events, str) else list(events), runners, actions)
+    return Features(list(events), runners, actions)
 
 
 # ---- printing

@@ -30,7 +30,8 @@ def in_parallel(work, items, num_workers, size_of):
     Raises BrokenProcessPool if a worker process is killed.
     """
     jobs = chunks(items, size_of)
-    first, second = next(jobs), next(jobs, None)
+    first = next(jobs)
+    second = next(jobs, None)
     if second is None:  # not worth starting processes
         yield from map(work, first)
         return
@@ -54,13 +55,15 @@ def work_on_all(work, items):
 
 def chunks(items, size_of):
     """Yields lists of CHUNK_ITEMS items, or of about CHUNK_BYTES; the last may be empty."""
-    chunk, size = [], 0
+    chunk = []
+    size = 0
     for item in items:
         chunk.append(item)
         size += size_of(item)
         if len(chunk) == CHUNK_ITEMS or size > CHUNK_BYTES:
             yield chunk
-            chunk, size = [], 0
+            chunk = []
+            size = 0
     yield chunk
 
 

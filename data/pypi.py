@@ -274,7 +274,8 @@ class Failures:
 
 def outcome(row, future, failed):
     """The Sdist that the Future of fetch() comes to. Raises what sdists() does."""
-    path, problem = None, None
+    path = None
+    problem = None
     try:
         path = future.result()
     except Unavailable as e:

@@ -207,14 +207,16 @@ def checked(workflow):
     if not problem:
         what = misfit("file", workflow.data[:HEAD_BYTES])
         problem = what and f"not a workflow but {what}"
-    return workflow._replace(data=None, problem=problem) if problem else workflow
+    if problem:
+        return workflow._replace(data=None, problem=problem)
+    return workflow
 
 
 def read_container(raw, name, kind, workflows_only):
     """Yields the Workflows of an archive, of a .jsonl, or of one compressed file."""
-    if kind == "zip":
-        stream, limited = raw, None
-    else:
+    stream = raw
+    limited = None
+    if kind != "zip":
         stream, limited = unpacked(raw)
     what = misfit(kind, stream.peek(HEAD_BYTES))
     if what:

@@ -144,7 +144,10 @@ def to_text(value):
 
 
 def most_frequent(counter):
-    return json.loads(counter.most_common(1)[0][0]) if counter else None
+    if not counter:
+        return None
+    [(text, _)] = counter.most_common(1)
+    return json.loads(text)
 
 
 def score(tasks, guesses):

@@ -140,7 +140,8 @@ def count_reasons(judged):
             kind = re.sub(r"'[^']*'|(?<![\w-])\d+", "...", j.kind)
             n, example = reasons.get(kind, (0, j.reason))
             reasons[kind] = (n + 1, example)
-    return dict(sorted(reasons.items(), key=lambda reason: -reason[1][0]))
+    by_count = sorted(reasons, key=lambda kind: reasons[kind][0], reverse=True)
+    return {kind: reasons[kind] for kind in by_count}
 
 
 # --------------------------------------------------------------------------------------------------

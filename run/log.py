@@ -82,7 +82,8 @@ class RunLog:
     def _read_records(self, last_iter):
         """The records of log.jsonl up to a step. A run that was killed, or a disk that was full,
         may leave damaged lines: they are left out."""
-        records, n_damaged = [], 0
+        records = []
+        n_damaged = 0
         try:
             with open(self._path("log.jsonl"), encoding="utf-8", errors="replace") as f:
                 lines = f.readlines()

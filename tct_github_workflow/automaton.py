@@ -125,7 +125,8 @@ def _product(a, b, accept, needs_both):
         n_found += len(found)
         pairs.append(found)
         i, j = np.divmod(found, n_b)
-        after_a, after_b = a.next[i].astype(np.int64), b.next[j]
+        after_a = a.next[i].astype(np.int64)
+        after_b = b.next[j]
         after = after_a * n_b + after_b
         if dead is not None:
             after[~(a.live[after_a] & b.live[after_b])] = dead
@@ -211,9 +212,12 @@ def _category(arg):
 
 
 def _in(items):
-    negated = str(items[0][0]) == "NEGATE"
-    chars = frozenset().union(*(_charset(op, arg) for op, arg in items[negated:]))
-    return ANY_CHARS - chars if negated else chars
+    first, _ = items[0]
+    is_negated = str(first) == "NEGATE"
+    if is_negated:
+        items = items[1:]
+    chars = frozenset().union(*(_charset(op, arg) for op, arg in items))
+    return ANY_CHARS - chars if is_negated else chars
 
 
 def _range(arg):

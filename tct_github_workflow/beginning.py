@@ -258,8 +258,12 @@ def scalar_form(value):
 
 def with_ends(core, ends):
     """The core with each of the ends, which are str or bytes, as bytes."""
-    core = core.encode()
-    return [core + (end if isinstance(end, bytes) else end.encode()) for end in ends]
+    texts = []
+    for end in ends:
+        if isinstance(end, str):
+            end = end.encode()
+        texts.append(core.encode() + end)
+    return texts
 
 
 def read_after(text):
@@ -333,9 +337,11 @@ def is_open(scalar, text):
 @functools.cache
 def unit_ids():
     """{a symbol or byte: the token that is nothing else}."""
-    return {
-        token: i for i, token in enumerate(vocab().bytes) if len(token) == 1 or is_symbol(token)
-    }
+    ids = {}
+    for i, token in enumerate(vocab().bytes):
+        if len(token) == 1 or is_symbol(token):
+            ids[token] = i
+    return ids
 
 
 def is_symbol(token):

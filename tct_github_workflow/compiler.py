@@ -362,7 +362,10 @@ class Compiler:
                 divided.append(replace(part, names=inside, children=children, matched=True))
                 divided.append(replace(part, names=outside))
             parts = [part for part in divided if part.names.live[0]]
-        return tuple(part if part.matched else replace(part, children=extra) for part in parts)
+        keys = []
+        for part in parts:
+            keys.append(part if part.matched else replace(part, children=extra))
+        return tuple(keys)
 
     # --- a conjunction -> Value -------------------------------------------------------------------
     def value(self, children):

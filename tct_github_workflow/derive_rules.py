@@ -110,7 +110,8 @@ class Deriver:
     def place(self, context, name):
         """The name of a list of contexts and functions: the definition that first has it."""
         if context not in self.place_names:
-            contexts, functions = [], {}
+            contexts = []
+            functions = {}
             for item in context:
                 call = re.fullmatch(r"(\w+)\((\d+),(\d+|MAX)\)", item)
                 if call:
@@ -230,7 +231,9 @@ class Deriver:
 
     def named_keys(self, name, context):
         """(properties, patternProperties, required) for the keys that a mapping lists by name."""
-        properties, patterns, required = {}, {}, []
+        properties = {}
+        patterns = {}
+        required = []
         for key, value in self.github[name]["mapping"].get("properties", {}).items():
             if key in LATER_KEYS:
                 continue

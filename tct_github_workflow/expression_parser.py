@@ -10,6 +10,7 @@ contexts and functions a place offers is not its business: see definitions.Scope
 import functools
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_DEPTH = 50  # of brackets, operators and accesses, as GitHub's parser counts them
 MAX_LENGTH = 21_000  # UTF-16 units
@@ -22,7 +23,7 @@ BLANKS = (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 
-TOKEN = re.compile(
+TOKEN_FORM = re.compile(
     r"""
     (?P<blank>    [ \t\r\n]+ )
   | (?P<string>   '(?:[^']|'')*'(?!') )
@@ -43,6 +44,11 @@ COMPARISONS = ("<", "<=", ">", ">=")
 
 class ExpressionError(ValueError):
     """The text is no expression; the message says why."""
+
+
+class Token(NamedTuple):
+    kind: str  # "name", "literal" or the punctuation itself, "end" at the end
+    text: str
 
 
 @dataclass(frozen=True)
@@ -87,19 +93,20 @@ def parse(text):
 
 
 def read_tokens(text):
-    """[(kind, text)]; kind is "name", "literal" or the punctuation itself, "end" at the end."""
+    """[Token] of an expression. Raises ExpressionError for what is none."""
     tokens = []
     before = None  # kind of the last token
     position = 0
     while position < len(text):
-        match = TOKEN.match(text, position)
+        match = TOKEN_FORM.match(text, position)
         if match is None:
             rest = text[position:]
             what = "a string that is not closed" if rest.startswith("'") else "unexpected"
             raise ExpressionError(f"{what}: {rest:.40}")
-        kind, word = match.lastgroup, match[0]
+        kind = match.lastgroup
+        word = match[0]
         if word.startswith(".") and before in BEFORE_PROPERTY:
-            kind, word = ".", "."
+            kind = word = "."
         elif kind == "dot":
             raise ExpressionError(f"unexpected: {text[position:]:.40}")
         elif kind in ("operator", "mark"):
@@ -108,9 +115,9 @@ def read_tokens(text):
             kind = "literal"
         position += len(word)
         if kind != "blank":
-            tokens.append((kind, word))
+            tokens.append(Token(kind, word))
             before = kind
-    tokens.append(("end", ""))
+    tokens.append(Token("end", ""))
     return tokens
 
 
@@ -120,16 +127,16 @@ class Parser:
     def __init__(self, tokens):
         self.tokens = tokens
         self.position = 0
-        self.kind = tokens[0][0]  # of the token at hand
+        self.kind = tokens[0].kind  # of the token at hand
         self.depth = 0
         self.names = []
         self.calls = []
 
     def advance(self):
         """Steps over the token at hand; returns its text."""
-        word = self.tokens[self.position][1]
+        word = self.tokens[self.position].text
         self.position += 1
-        self.kind = self.tokens[self.position][0]
+        self.kind = self.tokens[self.position].kind
         return word
 
     def take(self, *kinds):
@@ -144,7 +151,7 @@ class Parser:
             raise self.unexpected(kind)
 
     def unexpected(self, wanted):
-        word = self.tokens[self.position][1]
+        word = self.tokens[self.position].text
         seen = f"unexpected {word:.40}" if word else "the expression ends early"
         return ExpressionError(f"{seen}: {wanted} was expected")
 
@@ -235,8 +242,9 @@ class Parser:
         part = ANY
         if not self.take("*"):
             self.expression()
-            if self.position == start + 1 and self.tokens[start][1].startswith("'"):
-                part = self.tokens[start][1][1:-1].replace("''", "'").lower()
+            word = self.tokens[start].text
+            if self.position == start + 1 and word.startswith("'"):
+                part = word[1:-1].replace("''", "'").lower()
         self.expect("]")
         return part
 
@@ -252,7 +260,8 @@ class Parser:
 
 # --- texts with expressions -----------------------------------------------------------------------
 
-OPEN, CLOSE = "${{", "}}"
+OPEN = "${{"
+CLOSE = "}}"
 STRING_OR_CLOSE = re.compile(r"'[^']*'|'|\}\}")
 LITERAL = re.compile(r"'((?:[^']|'')*)'")
 DIRECTIVE = re.compile(rf"insert(?:[{BLANKS}]|\Z)")  # ${{ insert }}, in the place of a key
@@ -284,8 +293,10 @@ def split(text):
 
 def literal_of(segments):
     """The string that a split text stands for if it is nothing but ${{ 'a string' }}, else None."""
-    literal = LITERAL.fullmatch(segments[1]) if is_whole(segments) else None
-    return None if literal is None else literal[1].replace("''", "'")
+    if not is_whole(segments):
+        return None
+    literal = LITERAL.fullmatch(segments[1])
+    return literal and literal[1].replace("''", "'")
 
 
 def fold_literals(value):

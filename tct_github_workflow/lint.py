@@ -20,7 +20,9 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 USAGE = (
     "usage: python -m tct_github_workflow --check <workflow.yml, .json or - for standard input>..."
 )
-FOUND, UNREADABLE = 1, 2  # exit codes
+# exit codes
+FOUND = 1
+UNREADABLE = 2
 
 
 def main(paths):
@@ -52,10 +54,10 @@ def problem_lines(path):
     positions = positions_of(source, document)
     found = [(positions.of(problem), problem) for problem in problems]
     found.sort(key=by_position)
-    return [
-        f"{path}:{line}:{column} {problem.rule}: {problem.message}"
-        for (line, column), problem in found
-    ]
+    lines = []
+    for (line, column), problem in found:
+        lines.append(f"{path}:{line}:{column} {problem.rule}: {problem.message}")
+    return lines
 
 
 def by_position(entry):

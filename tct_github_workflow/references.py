@@ -81,8 +81,10 @@ def known_in_job(context, job):
     if context == "matrix":
         return matrix_keys(job.get("strategy"))
     # As many as there are steps, in their order: a step without an id has None.
-    steps = job.get("steps") or []
-    return [as_text(step["id"]).lower() if "id" in step else None for step in steps]
+    ids = []
+    for step in job.get("steps") or []:
+        ids.append(as_text(step["id"]).lower() if "id" in step else None)
+    return ids
 
 
 def matrix_keys(strategy):

@@ -17,8 +17,14 @@ from .automaton import FAR
 from .grammar import EMPTY, ArrayType
 
 CONTEXTS = ("steps", "needs", "matrix", "inputs", "jobs")
-JOBS, NEEDS, STEP_ID = "jobs", "needs", "step-id"  # roles that a schema gives to its parts
-STEP, MATRIX, INPUTS = "step", "matrix", "inputs"  # roles of objects, given here
+# roles that a schema gives to its parts
+JOBS = "jobs"
+NEEDS = "needs"
+STEP_ID = "step-id"
+# roles of objects, given here
+STEP = "step"
+MATRIX = "matrix"
+INPUTS = "inputs"
 COMPUTED = "computed"  # role of a string that computes a matrix, or what it includes
 KEYS_TO = {  # the keys on the way to where names are given
     "steps": ("steps",),

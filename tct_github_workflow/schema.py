@@ -53,7 +53,8 @@ def names():
 
     Both in the order of SchemaStore's file.
     """
-    keys, constants = {}, {}  # dicts for their order, values unused
+    keys = {}  # dicts for their order, values unused
+    constants = {}
     collect_names(json.loads(_TEXT), keys, constants)
     return list(keys), list(constants)
 

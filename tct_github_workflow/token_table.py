@@ -144,7 +144,8 @@ class TokenTable:
             tokens = []
             symbols = {}  # in order
             for trie in tries:
-                tokens += trie.leaf.tokens if trie.leaf else []
+                if trie.leaf:
+                    tokens += trie.leaf.tokens
                 symbols.update(dict.fromkeys(trie.next))
             if tokens:
                 whole.leaf = self.group(tokens)
@@ -192,7 +193,8 @@ def _take_apart(number, token):
     closers = closers.decode()
     if not text and not closers:  # symbols only: where the closers begin
         n_openers = next((i for i, s in enumerate(openers) if s >= END), len(openers))
-        openers, closers = openers[:n_openers], openers[n_openers:]
+        closers = openers[n_openers:]
+        openers = openers[:n_openers]
     is_sound = max(openers, default="") < END <= min(closers, default=END)
     assert is_sound, f"{token!r} is not openers, text, closers"
     return Token(number, openers, text, closers)

@@ -239,9 +239,11 @@ class JsonWriter:
         outer.separator = ","
 
     def scalar(self, event):
-        text, tag = event.value, event.tag
+        text = event.value
+        tag = event.tag
         if event.style or tag == STRING_TAG:
-            kind, json_text = "str", quote(text)
+            kind = "str"
+            json_text = quote(text)
         else:
             kind, json_text = resolve_plain(text)
         if tag:
@@ -319,7 +321,8 @@ def check_tag(event, kind):
     if kind == "int":
         allowed.append(TAG + "float")
     if event.tag not in allowed:
-        tag, text = shorten(event.tag), shorten(event.value)
+        tag = shorten(event.tag)
+        text = shorten(event.value)
         fail(event.start_mark, f"the tag {tag} is not supported, or not for {text}")
 
 
