@@ -36,7 +36,8 @@ def shingle(ids):
     https://en.wikipedia.org/wiki/W-shingling
     """
     ids = np.asarray(ids, np.int64)
-    ids = np.pad(ids, (0, max(0, RUN - len(ids))), constant_values=PAD)
+    n_missing = max(0, RUN - len(ids))
+    ids = np.pad(ids, (0, n_missing), constant_values=PAD)
     packed = (ids[:-2] << ID_BITS | ids[1:-1]) << ID_BITS | ids[2:]
     return np.unique(packed)
 
@@ -91,15 +92,16 @@ def measure_originality(workflows, train, index, few):
     for workflow in progress(workflows, "likeness"):
         ids.append(tct.encode(dump_json(workflow)))
         nearest_in_train.append(nearest(ids[-1], index))
-    known = {np.asarray(d, np.uint16).tobytes() for d in train}
-    is_copy = [np.array(d, np.uint16).tobytes() in known for d in ids]
+    known = {packed_ids(d) for d in train}
+    is_copy = [packed_ids(d) in known for d in ids]
+    likenesses = [likeness for likeness, _ in nearest_in_train]
     drawn = np.random.default_rng(0).permutation(len(ids))[:few]
     figures = {
         "n": len(ids),
         "exact": sum(is_copy),
-        "over_0.8": sum(likeness > VERY_ALIKE for likeness, _ in nearest_in_train),
+        "over_0.8": sum(likeness > VERY_ALIKE for likeness in likenesses),
         "distinct": len({tuple(d) for d in ids}),
-        "nearest": float(np.median([likeness for likeness, _ in nearest_in_train])),
+        "nearest": float(np.median(likenesses)),
         "self": median_likeness_among([ids[i] for i in drawn]),
         "sizes": measure_sizes(workflows, ids),
     }
@@ -110,19 +112,28 @@ def measure_originality(workflows, train, index, few):
     return figures, closest
 
 
+def packed_ids(document):
+    return np.asarray(document, np.uint16).tobytes()
+
+
 def median_likeness_among(documents):
     """Of each one to the nearest of the others; None where there are no others."""
     if len(documents) < 2:
         return None
     index = make_index(documents)
-    return float(np.median([nearest(d, index, but=i)[0] for i, d in enumerate(documents)]))
+    likenesses = []
+    for i, document in enumerate(documents):
+        likeness, _ = nearest(document, index, but=i)
+        likenesses.append(likeness)
+    return float(np.median(likenesses))
 
 
 def measure_sizes(workflows, ids):
     """{what: [10% have less, half have less, 90% have less, mean]}"""
     n_steps = []
     for workflow in workflows:
-        n_steps.append(sum(len(job.get("steps", [])) for job in workflow["jobs"].values()))
+        jobs = workflow["jobs"].values()
+        n_steps.append(sum(len(job.get("steps", [])) for job in jobs))
     sizes = {
         "tokens": [len(d) for d in ids],
         "jobs": [len(workflow["jobs"]) for workflow in workflows],
@@ -132,7 +143,8 @@ def measure_sizes(workflows, ids):
 
 
 def spread(values):
-    return [*np.percentile(values, (10, 50, 90)).tolist(), float(np.mean(values))]
+    percentiles = np.percentile(values, (10, 50, 90)).tolist()
+    return [*percentiles, float(np.mean(values))]
 
 
 # --------------------------------------------------------------------------------------------------

@@ -111,7 +111,9 @@ class Compiler:
     def children(self, pointer):
         """A subschema as a conjunction; `true` asks nothing."""
         pointer = self.follow(pointer)
-        return EMPTY if self.at(pointer) in (True, {}) else frozenset([(True, pointer)])
+        if self.at(pointer) in (True, {}):
+            return EMPTY
+        return frozenset([(True, pointer)])
 
     def branches(self, pointer, word):
         """Pointers to the schemas that a keyword lists."""
@@ -256,7 +258,8 @@ class Compiler:
 
     def strings(self, dfa, sign):
         dfa = dfa if sign else negate(dfa)
-        return [Strings(dfa, frozenset(c for c in self.constants if dfa.accepts(c)))]
+        constants = frozenset(filter(dfa.accepts, self.constants))
+        return [Strings(dfa, constants)]
 
     def expr(self, kind, pointer, node, sign):
         """A string with expressions; a constant is one where the text of it would be."""
@@ -324,7 +327,9 @@ class Compiler:
                 words = "additionalProperties or patternProperties"
                 self.refuse_negation(pointer, words, sign)
             return self.some_field_differs(names)
-        fields = [(key, self.with_patterns(key, names[key], patterns)) for key in names]
+        fields = []
+        for key, children in names.items():
+            fields.append((key, self.with_patterns(key, children, patterns)))
         text = expression_text(**node["exprKeys"]) if "exprKeys" in node else None
         return [Object(tuple(fields), self.other_keys(patterns, extra, text))]
 
@@ -351,7 +356,8 @@ class Compiler:
         """
         parts = [OtherKeys(ANY, EMPTY)]
         if text:
-            parts = [OtherKeys(negate(OPENING), EMPTY), OtherKeys(OPENING, EMPTY, expressions=text)]
+            plain = OtherKeys(negate(OPENING), EMPTY)
+            parts = [plain, OtherKeys(OPENING, EMPTY, expressions=text)]
         for pattern, asked in patterns.items():
             matching = automaton.from_regex(pattern)
             divided = []  # every class of keys so far, split by whether this pattern matches
