@@ -139,17 +139,24 @@ def surroundings(frame, pending):
 
     Costs in it count from `base` on, so that they are the same wherever a workflow stands.
     """
-    chain = []
-    for _ in range(token_table().most_closed + 1):
-        chain.append(frame)
-        if frame.parent is None:
-            break
-        frame = frame.parent
-    base = frame.total
-    around = tuple((f.closable, f.total - base, f.tail, f.depth == 1) for f in chain)
+    if frame.around is None:
+        frames = frames_around(frame)
+        base = frames[-1].total
+        around = tuple((f.closable, f.total - base, f.tail, f.depth == 1) for f in frames)
+        frame.around = around, base
+    around, base = frame.around
     if pending:
-        around = (around, tuple((f.ways(), f.tokens_of_step()) for f in chain))
+        around = (around, tuple((f.ways(), f.tokens_of_step()) for f in frames_around(frame)))
     return around, base
+
+
+def frames_around(frame):
+    """The frames that one token may close, from the inside, and the one around them."""
+    chain = [frame]
+    while frame.parent and len(chain) <= token_table().most_closed:
+        frame = frame.parent
+        chain.append(frame)
+    return chain
 
 
 # --- what depends on the place alone -------------------------------------------------------------

@@ -131,14 +131,21 @@ def with_names(thread, costs, base, promising=None):
 def read_tokens(thread, costs, base, ids):
     """costs, with those of some tokens as threads.advance() says; the others do not change."""
     costs = costs.copy()
+    costs[ids] = costs_of_tokens(thread, base, ids)
+    return costs
+
+
+def costs_of_tokens(thread, base, ids):
+    """[tokens_to_end() after each of some tokens, from a base on], FAR or more if refused."""
     base += thread.names.owed
     opened = {}  # openers -> the threads after them
+    costs = []
     for token in ids:
         _, openers, text, closers = token_table().parts[token]
         if openers not in opened:
             opened[openers] = steps([thread], openers)
         after = after_openers(opened[openers], text, closers)
-        costs[token] = min(map(tokens_to_end, after), default=FAR + base) - base
+        costs.append(min(map(tokens_to_end, after), default=FAR + base) - base)
     return costs
 
 

@@ -133,7 +133,7 @@ class Names(NamedTuple):
         """Ids, in upper case, that a new name of this role must not be."""
         if role == STEP_ID:
             return self.steps
-        return {name.upper() for name in self.jobs | self.promised}
+        return upper(self.jobs | self.promised)
 
     def known(self, role):
         """All that add() and tokens_for() depend on, for caches."""
@@ -186,11 +186,18 @@ class Names(NamedTuple):
         return self.type.field("a").tokens
 
 
+@functools.lru_cache(1 << 8)
+def upper(names):
+    return frozenset(name.upper() for name in names)
+
+
 def n_crowded(taken, text):
     """How many characters more than one it takes until names that begin with a text are free.
 
     taken: names in upper case. Too high an answer does no harm: it stays a way to the end.
     """
+    if len(taken) < CROWD:
+        return 0
     begun = text.upper()
     n = 0
     while True:

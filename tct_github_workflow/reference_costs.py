@@ -26,7 +26,7 @@ from .known_names import (
     name_in_index,
     tokens_to_finish,
 )
-from .name_costs import read_tokens, tokens_with_keys
+from .name_costs import costs_of_tokens, read_tokens, tokens_with_keys
 from .reading import MENTION, end_of_reading, follow_names, places_of
 from .routes import JOBS, KEYS_TO, STEP
 from .rules import github_rules
@@ -73,13 +73,18 @@ class Changes:
         if not self.by_pending:
             return costs
         result = costs.copy()
+        for ids, changed in self.of_tokens(thread, costs, costs_if_pending):
+            result[ids] = changed
+        return result
+
+    def of_tokens(self, thread, costs, costs_if_pending):
+        """Yields (ids, their costs after the changes), as apply() takes them."""
         for pending, (ids, more) in self.by_pending.items():
             source = costs
             if pending != thread.names.pending:
                 source = costs_if_pending(thread, pending)
             after = np.minimum(source[ids] + more, FAR)
-            result[ids] = np.where(costs[ids] < FAR, after, FAR)
-        return result
+            yield ids, np.where(costs[ids] < FAR, after, FAR)
 
 
 def change_of(names, frame, used, reading):
@@ -336,14 +341,15 @@ def with_begun_references(thread, place_costs, costs, base, key, costs_if_pendin
 
     def make():
         changes = _changes.get(known, lambda: changes_before_text(thread, frame))
-        changed = changes.apply(thread, place_costs, costs_if_pending)
+        parts = list(changes.of_tokens(thread, place_costs, costs_if_pending))
         ids = [i for i in tokens_to_read(thread, frame) if place_costs[i] < FAR]
-        changed = read_tokens(thread, changed, base, ids)
-        ids = np.flatnonzero(changed != place_costs)
-        return ids, changed[ids]
+        parts.append((ids, costs_of_tokens(thread, base, ids)))  # after the changes: these hold
+        ids = np.concatenate([ids for ids, _ in parts]).astype(np.int64)
+        values = np.concatenate([values for _, values in parts])
+        return (ids, values) if (values != place_costs[ids]).any() else ((), ())
 
     ids, values = _before_text.get((key, known), make)
-    if not ids.size:
+    if not len(ids):
         return costs
     costs = costs.copy()
     costs[ids] = np.where(costs[ids] < FAR, values, FAR)
@@ -370,7 +376,6 @@ class Opening(NamedTuple):
     """A token whose text uses names if an expression may stand in it."""
 
     id: int
-    openers: str
     in_text: tuple  # (names used, reading), in a text with braces around its expressions
     bare: tuple  # the same in a condition without; () if it is none
     has_route: bool  # it opens the field of a key that leads to names
@@ -391,7 +396,7 @@ def openings():
         for automaton in automata:
             after, used, reading = follow_names(automaton, automaton.start, None, token.text)
             uses.append((used, reading) if after != DEAD and (used or reading) else ())
-        found.append(Opening(token.id, token.openers, *uses, token.id in on_a_route))
+        found.append(Opening(token.id, *uses, token.id in on_a_route))
     return found
 
 
@@ -399,13 +404,17 @@ def changes_before_text(thread, frame):
     """The Changes of tokens that begin a text, but for tokens_to_read()."""
     if reads_all(thread):
         return Changes([])
-    names = thread.names
+    return Changes(changes_of_uses(thread.names, frame, is_bare=False))
+
+
+def changes_of_uses(names, frame, is_bare):
+    """The changes, as Changes takes them, of the tokens of openings_by_use()."""
     changes = []
-    for contexts in openings_by_use():
+    for contexts, uses in openings_by_use(is_bare).items():
         known = tuple(known_of(names, frame, context) for context in contexts)
-        make = functools.partial(changes_of, names, frame, contexts)
-        changes += _changes_of.get((contexts, known), make)
-    return Changes(changes)
+        make = functools.partial(changes_of, names, frame, uses)
+        changes += _changes_of.get((is_bare, contexts, known), make)
+    return changes
 
 
 def known_of(names, frame, context):
@@ -418,10 +427,10 @@ def known_of(names, frame, context):
     return names.pending, known, is_in_step, frame.way(context), frame.workflow(), ids
 
 
-def changes_of(names, frame, contexts):
-    """The changes, as Changes takes them, of the tokens that use names of these contexts."""
+def changes_of(names, frame, uses):
+    """The changes, as Changes takes them, where a use of names changes anything."""
     changes = []
-    for (used, reading), ids in openings_by_use()[contexts].items():
+    for (used, reading), ids in uses.items():
         pending, more = change_of(names, frame, used, reading)
         if more or pending != names.pending:
             changes.append((ids, pending, more))
@@ -429,15 +438,16 @@ def changes_of(names, frame, contexts):
 
 
 @functools.cache
-def openings_by_use():
-    """{contexts: {(names of them used, reading): ids}} of openings() in a text with braces."""
+def openings_by_use(is_bare):
+    """{contexts: {(names of them used, reading): ids}} of openings(), in one of their readings."""
     found = {}
     for token in openings():
-        if token.in_text:
-            used, reading = token.in_text
+        use = token.bare if is_bare else token.in_text
+        if use:
+            used, reading = use
             names = (*used, reading) if reading else used
             contexts = tuple(sorted({context for context, _ in names}))
-            found.setdefault(contexts, {}).setdefault(token.in_text, []).append(token.id)
+            found.setdefault(contexts, {}).setdefault(use, []).append(token.id)
     return found
 
 
@@ -445,16 +455,20 @@ def tokens_to_read(thread, frame):
     """Ids of the tokens of which another place than this one decides, or one of two readings."""
     if reads_all(thread):
         return [token.id for token in openings()]
-    ids = [token.id for token in openings() if token.has_route]
-    for token in openings():
-        if token.bare and begins_condition(thread, token):
-            if change_of(thread.names, frame, *token.bare) != (thread.names.pending, 0):
-                ids.append(token.id)
+    ids = tokens_on_routes().copy()
+    for changed, _, _ in changes_of_uses(thread.names, frame, is_bare=True):
+        ids += [token for token in changed if begins_condition(thread, token)]
     return ids
+
+
+@functools.cache
+def tokens_on_routes():
+    return [token.id for token in openings() if token.has_route]
 
 
 def begins_condition(thread, token):
     """Whether the text of a token may be a condition without braces."""
-    if token.openers or thread.mode != VALUE:
-        return token.openers.endswith(KEY["if"])
+    openers = token_table().parts[token].openers
+    if openers or thread.mode != VALUE:
+        return openers.endswith(KEY["if"])
     return any(text.kind == "bare" for text in thread.value.expressions)

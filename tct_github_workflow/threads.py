@@ -51,6 +51,7 @@ class Frame:
         "longer",  # what item() returns
         "step",  # Frame of the step that it is or stands in, or None
         "known_ways",  # what ways() returns
+        "around",  # what masks.py remembers of it and the frames around it
     )
 
     def __init__(self, type, parent, keys=EMPTY, asked=EMPTY, count=0):
@@ -62,6 +63,7 @@ class Frame:
         self.depth = parent.depth + 1 if parent else 1
         self.longer = None
         self.known_ways = None
+        self.around = None
         self.step = parent.step if parent else None
         if type.role == STEP:
             self.step = self
@@ -210,9 +212,10 @@ def advance(threads, token):
 def after_openers(threads, text, closers):
     """The threads after the rest of a token."""
     if text:
+        run = read_text if closers else run_text
         after = []
         for thread in threads:
-            after += run_text(thread, text)
+            after += run(thread, text)
         threads = after
     return steps(threads, closers)
 
@@ -361,6 +364,11 @@ def state_after(automaton, state, text):
 
 def run_text(thread, text):
     """The threads after some bytes of text."""
+    return list(filter(can_become_a_name, read_text(thread, text)))
+
+
+def read_text(thread, text):
+    """The same, also where no key or id that begins so is free: what follows will show it."""
     threads = []
     for start in text_starts(thread):
         frame, names, mode, value, automaton, state, begun, role, reading = start
@@ -374,10 +382,7 @@ def run_text(thread, text):
         whole = None if begun is None else begun + text
         if mode != NAME and role not in CONTEXT_OF and whole not in CONSTANT_STARTS:
             whole = None
-        after = Thread(frame, names, mode, value, automaton, state, whole, role, reading)
-        is_free = mode != NAME and not (role or reading or names.pending)
-        if is_free or can_become_a_name(after):
-            threads.append(after)
+        threads.append(Thread(frame, names, mode, value, automaton, state, whole, role, reading))
     return threads
 
 
@@ -392,6 +397,9 @@ def use_all(names, used, frame):
 
 def can_become_a_name(thread):
     """Whether some key or id that begins so is still free."""
+    is_free = thread.mode != NAME and not (thread.role or thread.reading or thread.names.pending)
+    if is_free:
+        return True
     if thread.mode == NAME:
         endings = thread.automaton.words_left(thread.state)
         if endings is not None:  # only a few words are possible

@@ -178,6 +178,7 @@ class TokenTable:
         return ends
 
 
+@functools.lru_cache(1 << 12)
 def spelled(text):
     """The str that the bytes of a text stand for, None where they end inside of a character."""
     try:
@@ -187,6 +188,8 @@ def spelled(text):
 
 
 def _take_apart(number, token):
+    if b"\xee" not in token:
+        return Token(number, "", token, "")
     # ESC becomes the byte EE: no other symbol is followed by EF, and ESC always is
     openers, text, closers = _PARTS.fullmatch(token.replace(ESC.encode(), b"\xee")).groups()
     openers = openers.decode()
