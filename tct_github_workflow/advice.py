@@ -14,11 +14,15 @@ data only clean_syntax.py's tables of names.
     condition  an `if` with ${{ }} is that and nothing else: with text around it, it always holds
     oddity     expressions are such as people write, see oddities.py
     glob       branches, tags and paths are named by patterns that something can match
+    matrix     a matrix, or a list in it, is computed by fromJSON() alone, and its names are not
+    value      a number or truth value is computed by a single ${{ }}
+    description
+               of a workflow, which nobody reads
 """
 
 import re
 
-from .expression_parser import OPEN, split
+from .expression_parser import OPEN, is_whole, read_tokens, split
 from .oddities import oddities
 
 SHELLS = frozenset(["bash", "cmd", "powershell", "pwsh", "python", "sh"])
@@ -27,6 +31,7 @@ WORKFLOWS = ".github/workflows"  # the folder of those that a job may call
 OWNER_AND_REPOSITORY = re.compile(r"[^/]+/[^/]+/")
 WORKFLOW_FILE = re.compile(r"[^/]+\.ya?ml")
 BLANK_OR_CONTROL = re.compile(r"[\0-\x20]")
+SINGLE_VALUES = ("timeout-minutes", "continue-on-error", "fail-fast", "max-parallel")
 REF_FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
 PATH_FILTERS = ("paths", "paths-ignore")
 IN_CLASS = "[!.0-9A-Z^_a-z]"
@@ -45,6 +50,8 @@ def problems(workflow, expressions):
     def report(path, rule, message):
         found.append((path, rule, message))
 
+    if "description" in workflow:
+        report(("description",), "description", "nobody reads it: a comment would do")
     check_filters(workflow.get("on"), report)
     check_variables(workflow, (), report)
     check_shell(workflow.get("defaults"), ("defaults",), report)
@@ -62,6 +69,8 @@ def check_job(job, path, report):
     check_variables(job, path, report)
     check_variables(job.get("container"), (*path, "container"), report)
     check_shell(job.get("defaults"), (*path, "defaults"), report)
+    check_single(job, path, report)
+    check_strategy(job.get("strategy"), (*path, "strategy"), report)
     check_condition(job, path, report)
     check_condition(job.get("snapshot"), (*path, "snapshot"), report)
     services = job.get("services")
@@ -71,6 +80,7 @@ def check_job(job, path, report):
         check_variables(step, (*path, "steps", i), report)
         check_shell({"run": step}, (*path, "steps", i), report)
         check_condition(step, (*path, "steps", i), report)
+        check_single(step, (*path, "steps", i), report)
 
 
 def check_workflow(uses, path, report):
@@ -86,7 +96,7 @@ def is_workflow(uses):
     owner, _, name = file.rpartition(f"{WORKFLOWS}/")
     if BLANK_OR_CONTROL.search(uses) or not WORKFLOW_FILE.fullmatch(name):
         return False
-    if owner in ("./", "$/"):
+    if owner == "./":
         return not at
     return OWNER_AND_REPOSITORY.fullmatch(owner) is not None and ref != ""
 
@@ -120,6 +130,54 @@ def check_condition(around, path, report):
     segments = split(condition)
     if len(segments) != 3 or segments[0] or segments[2]:
         report((*path, "if"), "condition", "with text around its ${{ }} it always holds")
+
+
+def check_single(around, path, report):
+    """Numbers and truth values of a job, step, strategy or group."""
+    if not isinstance(around, dict):
+        return
+    for key in SINGLE_VALUES:
+        value = around.get(key)
+        if isinstance(value, str) and OPEN in value and not is_whole(split(value)):
+            report((*path, key), "value", "a single ${{ }} is needed")
+
+
+def check_strategy(strategy, path, report):
+    """What computes the matrix of a job, or a part of it."""
+    check_single(strategy, path, report)
+    matrix = strategy.get("matrix") if isinstance(strategy, dict) else None
+    path = (*path, "matrix")
+    check_computed(matrix, path, report)
+    for key, row in matrix.items() if isinstance(matrix, dict) else ():
+        check_computed(row, (*path, key), report)
+        if key.lower() in ("include", "exclude") and isinstance(row, list):
+            for i, combination in enumerate(row):
+                check_computed(combination, (*path, key, i), report)
+
+
+def check_computed(value, path, report):
+    """A part of a matrix, which is text only if it computes that part."""
+    if isinstance(value, str) and OPEN in value and not is_from_json(value):
+        report(path, "matrix", f"only fromJSON() can compute it: {value:.60}")
+    for name in value if isinstance(value, dict) else ():
+        if OPEN in name:
+            report((*path, name), "matrix", f"a name that is computed: {name:.60}")
+
+
+def is_from_json(text):
+    """Whether a text is nothing but ${{ fromJSON(...) }}."""
+    segments = split(text)
+    if not is_whole(segments):
+        return False
+    kinds = [kind for kind, _ in read_tokens(segments[1])]
+    if kinds[:2] != ["name", "("] or not segments[1].lower().startswith("fromjson"):
+        return False
+    depth = 0
+    for i, kind in enumerate(kinds):
+        depth += (kind == "(") - (kind == ")")
+        if kind == ")" and depth == 0:
+            return kinds[i + 1] == "end"
+    return False
 
 
 def check_filters(events, report):

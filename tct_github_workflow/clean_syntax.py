@@ -3,9 +3,12 @@
 GitHub's parser takes `always().x`, `github.shaa`, `a == b == c` and `1e99`; it finds nothing there
 or nothing that is meant. So here
 
-- a comparison compares two values, not the outcome of another comparison nor a whole context;
-  < and > are followed by a number or a string
+- == and != compare two values, not the outcome of another comparison; there is no < nor >
 - only what fromJSON() returns is looked into, of all functions; no comma stands before their )
+- of a whole context (a job, a step, its outputs) something is read, or toJSON() writes it out, or
+  it is a side of && or ||; x.* filters needs and what has no known names
+- the first argument of contains(), startsWith(), format(), ... is no condition and no number, and
+  neither is what stands in the [ ] after a context
 - numbers are plain ones, names are spelled in one of the common ways
 - of a context only what it holds is read: github.sha and not github.shaa or github.sha.x
 
@@ -15,11 +18,16 @@ What depends on the stack is in expressions.py.
 import functools
 
 from .automaton import from_regex
-from .expression_control import BLANKS, LETTERS, NAMED_CONTEXTS, WORD, Syntax
+from .expression_control import BLANKS, COMPARED, LETTERS, NAMED_CONTEXTS, WORD, Syntax
 
 PLAIN_NUMBERS = from_regex(r"^-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?$")
 # Names in other letters than lower-case ones
 SPELLINGS = ("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson")
+TEXT_FUNCTIONS = ("format", "fromjson", "hashfiles", "join", "tojson")
+# Functions of which the first argument is a text
+TEXT_FIRST = ("contains", "endswith", "format", "fromjson", "hashfiles", "startswith")
+ALONE = "fromjson alone"  # fromJSON() where all of the text is its call
+FILTERED = ("needs",)  # contexts after which .* may stand
 LOOKED_INTO = ("[", "fromjson")  # brackets and functions after which .x may stand
 
 # What is read of a value: {name: kind of value there}, ANY for any name. None: there is no telling
@@ -61,35 +69,78 @@ def plain_functions(functions):
     return {name: (0, 0) if least == 0 else (least, most) for name, (least, most) in plain.items()}
 
 
-def not_compared(moves):
-    """Moves after an operand, less those to a comparison."""
-    return [(chars, move) for chars, move in moves if not set(chars) & set(b"=!<>")]
-
-
 class CleanSyntax(Syntax):
     """The controls of such expressions."""
 
     numbers = PLAIN_NUMBERS
     keywords = ("true", "false", "null")
     is_strict = True
+    filtered = (None, *FILTERED)
+    object_cost = len("||1")
 
-    def _longer_name(self, begun, exact, char):
+    def _words_of(self, slot):
+        """slot: "any"; "text" where no condition may stand; "json" where all is fromJSON(...)."""
+        if slot == "json":
+            return (), (), ("fromjson",)
+        if slot == "text":
+            return (), self.contexts, TEXT_FUNCTIONS
+        functions = tuple(name for name in self.functions if name != ALONE)
+        return self.keywords, self.contexts, functions
+
+    def _longer_name(self, begun, exact, char, slot):
         begun += char
-        if not any(name.startswith(begun) for name in self._spellings):
+        keywords, contexts, functions = self._words_of(slot)
+        spellings = [name for name in SPELLINGS if name.lower() in functions]
+        words = (*keywords, *contexts, *functions, *spellings)
+        if not any(name.startswith(begun) for name in words):
             return None
-        return begun, any(word.startswith(begun) for word in self.keywords)
+        return begun, any(word.startswith(begun) for word in keywords)
 
-    @functools.cached_property
-    def _spellings(self):
-        return (*self.keywords, *self.contexts, *self.functions, *SPELLINGS)
+    # --- operands ---------------------------------------------------------------------------------
+    def _add_operands(self):
+        super()._add_operands()
+        literal = (b"'", self.to("literal"))
+        begun = (BLANKS, self.to("text"))
+        self.add("text", len("''"), begun, literal, *self._first_letters("text"))
+        begun = (BLANKS, self.to("json"))
+        self.add("json", len("fromJSON('')"), begun, *self._first_letters("json"))
+        alone = (BLANKS, self.to("alone")), (b"}", self.act("end"))
+        self.add("alone", 0, *alone)
 
-    def _after_less(self):
-        bound = [(BLANKS, self.to("bound")), (b"'", self.to("literal")), *self._numbers]
-        self.add("bound", 1, *bound)
-        return [*bound, (b"=", self.to("bound"))]
+    def first_argument(self, function):
+        if function in (*TEXT_FIRST, ALONE):
+            return self.number["text"], COMPARED
+        return super().first_argument(function)
+
+    def _call_cost(self, function):
+        return super()._call_cost(function) + (function in (*TEXT_FIRST, ALONE))
+
+    def _after_name(self, name, exact, slot):
+        if slot == "json" and name.lower() == "fromjson":
+            return self._call(ALONE)
+        return super()._after_name(name, exact, slot)
+
+    def _after_operand(self, blank):
+        return [(chars, move) for chars, move in super()._after_operand(blank) if chars != b"<>"]
 
     def after_bracket(self, opener):
+        if opener == ALONE:
+            return self.number["alone"]
         return self.number["access", None] if opener in LOOKED_INTO else self.number["done"]
+
+    # --- what contexts hold -----------------------------------------------------------------------
+    def _after_object(self, kind, blank, dot):
+        """Moves after a value of a kind in READ. blank, dot: controls after these."""
+        moves = [
+            (BLANKS, self.to(*blank)),
+            (b"&", self.act("and", self.to("and"))),
+            (b"|", self.act("or", self.to("or"))),
+            (b")", self.act("close_object", "(")),
+            (b".", self.act("deeper", self.to(*dot))),
+        ]
+        if ANY in READ[kind]:
+            moves.append((b"[", self.act("open_index", self.to("text"))))
+        return moves
 
     def _after_context(self, context):
         if context in READ and context not in NAMED_CONTEXTS:
@@ -97,8 +148,9 @@ class CleanSyntax(Syntax):
         return super()._after_context(context)
 
     def _after_access(self, context):
-        moves = super()._after_access(context)
-        return not_compared(moves) if context else moves
+        if context is None:
+            return super()._after_access(None)
+        return self._after_object(context, ("access", context), ("dot", context))
 
     def _after_property(self, context):
         return self._after_value(READ.get(context, {}).get(ANY))
@@ -110,11 +162,7 @@ class CleanSyntax(Syntax):
         if kind == TEXT:
             return self._after_operand("done")
         self._kinds.add(kind)
-        return [
-            *not_compared(self._after_operand(("value", kind))),
-            (b".", self.act("deeper", self.to("value dot", kind))),
-            (b"[", self.act("open", "[")),
-        ]
+        return self._after_object(kind, ("value", kind), ("value dot", kind))
 
     @functools.cached_property
     def _kinds(self):
@@ -132,36 +180,68 @@ class CleanSyntax(Syntax):
     def _add_kind(self, kind):
         """The controls after a value of a kind: blanks, a dot, the names that may be read."""
         names = READ[kind]
-        self.add(("value", kind), 0, *self._after_value(kind))
+        self.add(("value", kind), self.object_cost, *self._after_value(kind))
         dot = ("value dot", kind)
-        moves = [(BLANKS, self.to(*dot)), (b"*", self.to("access", None))]
+        blank = (BLANKS, self.to(*dot))
         if ANY in names:
             part = ("value name", kind, ANY)
-            moves.append((LETTERS, self.to(*part)))
             self.add(part, 0, *self._after_value(names[ANY]), (WORD, self.to(*part)))
-            self.add(dot, 1, *moves)
+            self.add(dot, 1, blank, (LETTERS, self.to(*part)))
         else:
-            self.add(dot, min(map(len, names)), *moves, *self._add_known(kind, ""))
+            self.add(dot, self._left_of(kind, ""), blank, *self._add_known(kind, ""))
+
+    def _left_of(self, kind, begun):
+        """Bytes that complete an operand which has begun the name of what a kind holds."""
+        options = []
+        for name, inner in READ[kind].items():
+            if name.startswith(begun):
+                options.append(len(name) - len(begun) + self.object_cost * (inner in READ))
+        return min(options)
 
     def _add_known(self, kind, begun):
         """Adds the controls within the names that begin so; returns the moves to them."""
-        longer = {}  # character -> names that continue with it
-        for name in READ[kind]:
-            if name.startswith(begun) and name != begun:
-                longer.setdefault(name[len(begun)], []).append(name)
         moves = []
-        for char, names in longer.items():
+        for char in sorted({name[len(begun)] for name in longer_names(kind, begun)}):
             control = ("value name", kind, begun + char)
             moves.append(((char + char.upper()).encode(), self.to(*control)))
-            left = min(map(len, names)) - len(begun) - 1
             after = self._add_known(kind, begun + char)
             if begun + char in READ[kind]:
                 after += self._after_value(READ[kind][begun + char])
-            self.add(control, left, *after)
+            self.add(control, self._left_of(kind, begun + char), *after)
         return moves
+
+    def _classify(self, name, control):
+        super()._classify(name, control)
+        if control in self.objects and name[0] in ("access", "property"):
+            self.left[control] = self.object_cost
+        if name[0] == "dot" and name[1] not in self.filtered and holds_objects(name[1]):
+            self.left[control] = 1 + self.object_cost
+
+    @property
+    def dead_at_limit(self):
+        """Objects cannot be looked into there: what leads to nothing else is dead, too."""
+        found = set(self.objects)
+        for name, control in self.number.items():
+            if name[0] == "dot" and name[1] and holds_objects(name[1]):
+                found.add(control)
+            if name[0] == "value name" and name[2] != ANY:
+                names = [name[2], *longer_names(*name[1:])]
+                if all(READ[name[1]].get(longer, TEXT) in READ for longer in names):
+                    found.add(control)
+        return found
+
+
+def holds_objects(context):
+    """Whether what has a chosen name in a context has to be looked into, too."""
+    return READ[context][ANY] in READ
+
+
+def longer_names(kind, begun):
+    """The names in what a kind holds that begin so, and go on."""
+    return [name for name in READ[kind] if name.startswith(begun) and name != begun]
 
 
 @functools.cache
 def clean_syntax_of(contexts, functions):
     """The CleanSyntax of a tuple of contexts and a tuple of (name, range)."""
-    return CleanSyntax(contexts, dict(functions))
+    return CleanSyntax(contexts, {**dict(functions), ALONE: (1, 1)})

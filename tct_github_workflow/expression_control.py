@@ -8,6 +8,7 @@ The language is the one of the lexer and the parser in the npm package @actions/
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,10 @@ CONTEXTS = (
 # contexts of which the first name after the dot is somebody's choice
 NAMED_CONTEXTS = ("inputs", "jobs", "matrix", "needs", "steps")
 
+AND, OR, COMPARED = 1, 2, 4  # bits of expressions.State.operators
 OPENING = "${{"
 SHORTEST = len("${{1}}")
+SHORTEST_JSON = len("${{fromJSON('')}}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Situation:
     left: int  # bytes of the shortest rest
     first: bool = False  # an expression that opens here is the first thing of the text
     opens: bool = True  # an expression may open here
+    shortest: int = SHORTEST  # bytes of an expression that opens here, its braces included
 
 
 # Of each kind of text with expressions. new: nothing so far; without: no expression so far;
@@ -61,6 +65,7 @@ class Situation:
 #   text   any text          some   the same, not empty
 #   has    any text with an expression in it          whole  nothing but expressions
 #   one    a single expression
+#   json   the same, and all of it fromJSON(...): see clean_syntax.py
 SITUATIONS = {
     "text": {"new": Situation("new", 0)},
     "some": {
@@ -81,6 +86,10 @@ SITUATIONS = {
     },
     "one": {
         "new": Situation(None, SHORTEST, first=True),
+        "within": Situation(None, 0, opens=False),
+    },
+    "json": {
+        "new": Situation(None, SHORTEST_JSON, shortest=SHORTEST_JSON),
         "within": Situation(None, 0, opens=False),
     },
 }
@@ -109,6 +118,8 @@ class Syntax:
     numbers = NUMBERS
     keywords = KEYWORDS
     is_strict = False  # no comparison of a comparison, no comma before a bracket that closes
+    filtered = (None, *NAMED_CONTEXTS)  # after these and a dot may stand a *
+    object_cost = 0  # bytes that must follow a context, outside of toJSON()
 
     def __init__(self, contexts, functions):
         self.contexts = contexts
@@ -133,9 +144,12 @@ class Syntax:
         self.hollow = {}  # controls at a string that is all so far -> "empty" or "full"
         self.outside = set()  # controls outside of expressions
         self.literals = set()  # controls inside a string
+        # controls after a value that must be looked into, or stand beside && or ||, or in toJSON()
+        self.objects = set()
         for name, control in self.number.items():
             self._classify(name, control)
-        self.loose = {self.number["argument"], *self.hollow}  # the stack decides what is left
+        # controls at which the stack decides what is left
+        self.loose = {self.number["argument"], *self.hollow, *self.objects}
 
     def _classify(self, name, control):
         if name[0] == "character":  # stands where the control after it stands
@@ -146,7 +160,7 @@ class Syntax:
         elif name[0] == "hollow":
             self.hollow[control] = name[-1]
         elif name[0] == "name":
-            _, begun, exact = name
+            _, begun, exact, _ = name
             is_keyword = exact and begun in self.keywords
             if not is_keyword:
                 self.used[control] = self.bit.get(begun.lower(), 0)
@@ -158,13 +172,13 @@ class Syntax:
         names = (*contexts, *functions)
         left = np.array(self.left)
         left_at_limit = left.copy()
+        left_at_limit[list(self.dead_at_limit)] = FAR
         table = self.table.copy()
         for name, control in self.number.items():
             if name[0] != "name":
                 continue
-            _, begun, exact = name
-            costs = self._name_costs(begun, exact, contexts, functions)
-            left[control], left_at_limit[control] = costs
+            _, begun, exact, slot = name
+            left[control], left_at_limit[control] = self._name_costs(begun, exact, slot, names)
             is_forbidden = self.used[control] and begun.lower() not in names
             if is_forbidden:
                 leave_only(table[control], list(WORD))  # a longer name may be allowed
@@ -245,9 +259,14 @@ class Syntax:
             (b"(", self.act("open", "(")),
             (b"'", self.to("literal")),
         ]
-        for char, name in self._longer_names("", True).items():
-            moves.append((char.encode(), self.to("name", *name)))
-        return moves + self._numbers
+        return moves + self._first_letters("any") + self._numbers
+
+    def _first_letters(self, slot):
+        """Moves to the names with which an operand may begin in a slot (see _words_of())."""
+        return [
+            (char.encode(), self.to("name", *name, slot))
+            for char, name in self._longer_names("", True, slot).items()
+        ]
 
     def _add_operands(self):
         self.add("operand", 1, *self._operand("operand"))
@@ -342,8 +361,9 @@ class Syntax:
         after_dot = [
             (BLANKS, self.to(*dot)),
             (LETTERS, self.to(*part)),
-            (b"*", self.to("access", None)),
         ]
+        if context in self.filtered:
+            after_dot.append((b"*", self.to("access", None)))
         self.add(("access", context), 0, *self._after_access(context))
         self.add(dot, 1, *after_dot)
         self.add(part, 0, *self._after_property(context), (WORD, self.to(*part)))
@@ -352,36 +372,44 @@ class Syntax:
         return [*self._operand("operand"), (b"=", self.to("operand"))]
 
     # --- names ------------------------------------------------------------------------------------
-    def _longer_name(self, begun, exact, char):
+    def _words_of(self, slot):
+        """-> (keywords, contexts, functions) with which an operand may begin in some slot.
+
+        slot: "any" here; see clean_syntax.py for others.
+        """
+        return self.keywords, self.contexts, self.functions
+
+    def _longer_name(self, begun, exact, char, slot):
         """-> (begun + char, exact) if a name begins so, in lower case unless exact.
 
         exact: in just these letters a keyword begins so.
         """
         begun += char
-        if exact and any(word.startswith(begun) for word in self.keywords):
+        keywords, contexts, functions = self._words_of(slot)
+        if exact and any(word.startswith(begun) for word in keywords):
             return begun, True
         begun = begun.lower()
-        if any(name.startswith(begun) for name in (*self.contexts, *self.functions)):
+        if any(name.startswith(begun) for name in (*contexts, *functions)):
             return begun, False
         return None
 
-    def _longer_names(self, begun, exact):
+    def _longer_names(self, begun, exact, slot):
         """{a letter: what _longer_name() says of it} for those that continue some name."""
         chars = set()
-        for name in (*self.keywords, *self.contexts, *self.functions):
+        for name in itertools.chain(*self._words_of(slot)):
             if len(name) > len(begun) and name.lower().startswith(begun.lower()):
                 char = name[len(begun)]
                 chars.update((char, char.lower(), char.upper()))
-        longer = {char: self._longer_name(begun, exact, char) for char in sorted(chars)}
+        longer = {char: self._longer_name(begun, exact, char, slot) for char in sorted(chars)}
         return {char: name for char, name in longer.items() if name}
 
     def _add_names(self):
         todo = [name for name in self.number if name[0] == "name"]
         for name in todo:
-            _, begun, exact = name
-            moves = self._after_name(begun, exact)
-            for char, longer in self._longer_names(begun, exact).items():
-                control = ("name", *longer)
+            _, begun, exact, slot = name
+            moves = self._after_name(begun, exact, slot)
+            for char, longer in self._longer_names(begun, exact, slot).items():
+                control = ("name", *longer, slot)
                 if control not in self.number:
                     todo.append(control)
                 moves.append((char.encode(), self.to(*control)))
@@ -389,14 +417,15 @@ class Syntax:
         for name in self.functions:
             self.add(("call", name), self._call_cost(name), *self._call(name))
 
-    def _after_name(self, name, exact):
+    def _after_name(self, name, exact, slot):
         """Moves after a whole name."""
-        if exact and name in self.keywords:
+        keywords, contexts, functions = self._words_of(slot)
+        if exact and name in keywords:
             return self._after_operand("done")
         name = name.lower()
-        if name in self.contexts:
+        if name in contexts:
             return self._after_context(name)
-        if name in self.functions:
+        if name in functions:
             return self._call(name)
         return []
 
@@ -406,30 +435,41 @@ class Syntax:
             (b"(", self.act("call", function)),
         ]
 
+    @property
+    def dead_at_limit(self):
+        """Controls from which no operand can be completed without deeper nesting."""
+        return self.objects
+
+    def first_argument(self, function):
+        """-> (control, operators of a State) where the first argument of a call begins."""
+        return self.number["argument"], 0
+
     def _call_cost(self, function):
         """Bytes of brackets and shortest arguments."""
         least, _ = self.functions[function]
         return 2 + max(0, 2 * least - 1)
 
-    def _name_costs(self, begun, exact, contexts, functions):
+    def _name_costs(self, begun, exact, slot, allowed):
         """Bytes to a whole name, with its call; the same where no argument may be nested."""
-        words = [name for name in contexts if name.startswith(begun.lower())]
-        if exact:
-            words += [word for word in self.keywords if word.startswith(begun)]
-        calls = [name for name in functions if name.startswith(begun.lower())]
+        keywords, contexts, functions = self._words_of(slot)
+        words = [name for name in keywords if exact and name.startswith(begun)]
+        names = [name for name in (*contexts, *functions) if name.startswith(begun.lower())]
         costs = [FAR]
         costs_at_limit = [FAR]
-        for name in words:
-            costs_at_limit.append(len(name) - len(begun))
-        for name in calls:
-            cost = len(name) - len(begun) + self._call_cost(name)
-            least, _ = self.functions[name]
-            if least == 0:
+        for name in words + [name for name in names if name in allowed]:
+            cost = len(name) - len(begun)
+            is_free = True  # of deeper nesting
+            if name in functions:
+                cost += self._call_cost(name)
+                least, _ = self.functions[name]
+                is_free = least == 0
+            elif name in contexts:
+                cost += self.object_cost
+                is_free = self.object_cost == 0
+            costs.append(cost)
+            if is_free:
                 costs_at_limit.append(cost)
-            else:
-                costs.append(cost)
-        left_at_limit = min(costs_at_limit)
-        return min(*costs, left_at_limit), left_at_limit
+        return min(costs), min(costs_at_limit)
 
     # --- outside of expressions -------------------------------------------------------------------
     def _add_situation(self, kind, name):
@@ -437,7 +477,7 @@ class Syntax:
         situation = SITUATIONS[kind][name]
         self._add_outside(kind, name, "", situation.left)
         for typed in ("$", "${"):
-            left = SHORTEST - len(typed)
+            left = situation.shortest - len(typed)
             if situation.then:
                 left = min(left, SITUATIONS[kind][situation.then].left)
             self._add_outside(kind, name, typed, left)

@@ -11,13 +11,12 @@ from typing import NamedTuple, Optional
 
 from .automaton import ANY, FAR, both, from_regex, min_length, negate
 from .clean_syntax import clean_syntax_of, plain_functions
-from .expression_control import CONTEXTS, HOLLOW_COST, SITUATIONS, syntax_of
+from .expression_control import AND, COMPARED, CONTEXTS, HOLLOW_COST, OR, SITUATIONS, syntax_of
 from .utf8 import DEAD
 
 MAX_DEPTH = 50  # of GitHub's parser: levels of nesting, operators and accesses that it counts
 # GitHub wraps a condition: success() && (...), and in it format('...', ...) where text is around
-BASE_DEPTH = {"text": 1, "some": 1, "whole": 1, "bare": 3, "one": 3, "has": 4}
-AND, OR, COMPARED = 1, 2, 4  # bits of State.operators
+BASE_DEPTH = {"text": 1, "some": 1, "whole": 1, "json": 1, "bare": 3, "one": 3, "has": 4}
 
 FUNCTIONS = {  # everywhere: the least and most arguments
     "case": (3, FAR),
@@ -54,6 +53,7 @@ AT_LEAST = {
     "has": both(from_regex(r"\$\{\{"), from_regex(r"\}\}")),
     "whole": IN_BRACES,
     "one": IN_BRACES,
+    "json": IN_BRACES,
 }
 
 
@@ -63,7 +63,7 @@ class State(NamedTuple):
     control: int
     frame: Optional[Frame]  # None outside of expressions
     # AND, OR: whether the parser is to the right of one, which counts as depth; COMPARED: of a
-    # comparison, where the syntax allows no other one then
+    # comparison, or in a text, where the syntax allows no other one then
     operators: int = 0
     extra: int = 0  # levels that the operand at hand adds: each ! and each access
 
@@ -167,6 +167,8 @@ class Expressions:
                 return frame.below.to_close + 1
         elif control in self.syntax.hollow:
             left += HOLLOW_COST[frame.kind, self.syntax.hollow[control]]
+        elif control in self.syntax.objects and frame.opener == "tojson":
+            left -= self.syntax.object_cost
         elif state.depth() >= MAX_DEPTH:
             left = int(self.names.left_at_limit[control])
         return left + frame.to_close
@@ -244,6 +246,11 @@ class Expressions:
         )
         return State(self.index if opener == "[" else self.operand, frame)
 
+    def _open_index(self, state, control):
+        """A bracket in which the name of what is read stands, a text."""
+        after = self._open(state, "[")
+        return after and State(control, after.frame, COMPARED)
+
     def _call(self, state, function):
         least, most = self.functions[function]
         depth = state.depth() + 1
@@ -252,7 +259,9 @@ class Expressions:
         below = state.frame
         frame = Frame(below.kind, function, 1, below, state[2:], depth, 0, ())
         takes_none = most == 0 or depth > MAX_DEPTH
-        return State(self.no_argument if takes_none else self.argument, self._with_count(frame, 1))
+        first = (self.no_argument, 0) if takes_none else self.syntax.first_argument(function)
+        control, operators = first
+        return State(control, self._with_count(frame, 1), operators)
 
     def _close(self, state, bracket):
         frame = state.frame
@@ -264,6 +273,12 @@ class Expressions:
         operators, extra = frame.outside
         after = self.syntax.after_bracket(frame.opener)
         return State(after, frame.below, operators, extra + (bracket == "["))
+
+    def _close_object(self, state, bracket):
+        """After a value that must be looked into, but in toJSON()."""
+        if state.frame is UNKNOWN:
+            return ASKS
+        return self._close(state, bracket) if state.frame.opener == "tojson" else None
 
     def _close_early(self, state, _):
         frame = state.frame
@@ -287,6 +302,8 @@ class Expressions:
 
     def _start(self, _, argument):
         kind, first = argument
+        if kind == "json":
+            return State(self.syntax.number["json"], BOTTOM[kind])
         return State(self.first if first else self.operand, BOTTOM[kind])
 
     def _end(self, state, size):
@@ -325,7 +342,7 @@ class ByState:
 class ExpressionText:
     """Texts of one kind in one place, as a text automaton (see utf8.py). Known by its identity.
 
-    kind       "text", "some", "has", "whole", "one" or "bare" (see expression_control.py)
+    kind       "text", "some", "has", "whole", "one", "json" or "bare" (see expression_control.py)
     """
 
     is_expression = True

@@ -10,12 +10,14 @@ import re
 from typing import NamedTuple, Optional
 
 from .automaton import FAR
+from .expression_control import NAMED_CONTEXTS
 from .grammar import EMPTY
 from .token_table import spelled
 
 ANYTHING = None  # instead of names: a matrix that is computed
 MAX_ID = 99
 NO_MATRIX_KEYS = ("include", "exclude")
+FREE_KEYS = ("inputs", "matrix")  # contexts of which a name is no id
 OPENING = "${{"
 PROPERTY = re.compile(r"[a-z0-9_-]*")  # a name, or the rest of one, after a dot
 INDEX = re.compile(rb"\[[ \t\r\n]*'(?P<name>(?:[^']|'')*)'?[ \t\r\n]*\]?")  # or a beginning of it
@@ -32,6 +34,7 @@ class KnownNames(NamedTuple):
     jobs: frozenset = EMPTY
     last_step: frozenset = EMPTY  # the last id of a step, alone
     wanted: frozenset = EMPTY  # (context, name, tokens that it takes besides the way there)
+    filtered: tuple = NAMED_CONTEXTS  # contexts after which .* may stand
 
     def of(self, context, frame):
         """Names of a context that an expression in a frame may use, or ANYTHING."""
@@ -107,11 +110,12 @@ def cost_of_name(names, context, name, frame):
     """Tokens that it takes to give a name later, besides the way there; FAR if it cannot be."""
     if frame.way(context) >= FAR or context == "steps" and frame.step:
         return FAR
-    if context == "matrix":
-        return 0  # it may be computed
     source = frame.source(context)
-    is_too_long = context != "inputs" and len(name) > MAX_ID
-    if is_too_long or not any(obj.field(name) for obj in source.types):
+    if source is None:
+        return 0  # of a matrix that may be computed
+    is_too_long = context not in FREE_KEYS and len(name) > MAX_ID
+    is_no_key = context == "matrix" and name in NO_MATRIX_KEYS
+    if is_too_long or is_no_key or not any(obj.field(name) for obj in source.types):
         return FAR
     tokens = len(name) + source.tokens
     return tokens + names.cost_of_need(name) if context == "needs" else tokens
@@ -123,6 +127,8 @@ def tokens_to_finish(names, reading, frame):
     known = names.known_names.of(context, frame)
     if known is ANYTHING:
         return 0
+    if not begun and context in names.known_names.filtered:
+        return 0  # a *
     if begun.startswith(b"["):
         name = name_in_index(begun)
         return ESCAPE if name is not None and name not in known else 0
@@ -132,13 +138,15 @@ def tokens_to_finish(names, reading, frame):
 def tokens_to_property(names, context, begun, frame, known):
     """The same of a name after a dot. known: the names that there are."""
     options = []
+    n_there = max(1, len(begun))  # the text takes one letter after a dot
     for name in known:
         if name.startswith(begun) and PROPERTY.fullmatch(name, len(begun)):
-            options.append(len(name) - len(begun))
+            options.append(len(name) - n_there)
     way = 0 if context in names.pending else frame.way(context)
     if way < FAR:
         for n_more in range(1 + len(names.jobs)):  # the job itself, for example, is none it needs
-            tokens = cost_of_name(names, context, begun + "a" * n_more, frame)
+            name = begun + "a" * (n_there - len(begun) + n_more)
+            tokens = cost_of_name(names, context, name, frame)
             if tokens < FAR:
                 options.append(n_more + tokens + way)
                 break

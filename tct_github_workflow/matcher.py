@@ -10,13 +10,18 @@ import gc
 import numpy as np
 
 from .automaton import FAR
+from .clean_syntax import FILTERED
 from .compiler import grammar
 from .errors import DecodeError
+from .known_names import KnownNames
 from .masks import thread_costs
-from .rules import DEFAULT_RULES, NAMES, RESOLVING
+from .rules import DEFAULT_RULES, NAMES
 from .text_costs import text_costs
 from .threads import DONE, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
+
+# Of the rules under which names in expressions must resolve
+NAMES_AT_START = {"references": KnownNames(), "clean": KnownNames(filtered=FILTERED)}
 
 
 class Matcher:
@@ -37,7 +42,7 @@ class Matcher:
         if rules not in NAMES:
             raise ValueError(f"rules={rules!r}: one of {', '.join(map(repr, NAMES))} is needed")
         warm_up(rules)
-        self.threads = start_document(grammar(rules).root, rules in RESOLVING)
+        self.threads = start_document(grammar(rules).root, NAMES_AT_START.get(rules))
         for i, token in enumerate(prefix):
             if not self.accept_token(token):
                 raise DecodeError(f"token {i}: no valid workflow continues with {token!r} here")

@@ -14,9 +14,10 @@ from .automaton import FAR
 from .grammar import EMPTY
 from .known_names import wanted_of
 from .names import CONTEXT_OF, CROWD, MAX_ID
-from .routes import COMPUTED, INPUTS, JOBS, KEYS_TO, MATRIX, NEEDS, STEP_ID
+from .routes import COMPUTED, KEYS_TO, NEEDS, STEP_ID
 from .threads import (
     BETWEEN,
+    CONTEXT_OF_KEYS,
     INSIDE_TEXT,
     NAME,
     TEXT,
@@ -33,7 +34,6 @@ from .vocab import PAD
 
 KEYS_OF_ROLES = {NEEDS: "needs", STEP_ID: "id"}  # the field of a name
 BRACKETS = (ARRAY, OBJECT)
-CONTEXT_OF_KEYS = {JOBS: "jobs", INPUTS: "inputs", MATRIX: "matrix"}  # by the role of an object
 
 
 def role_here(thread):

@@ -5,6 +5,7 @@
     ${{ matrix[github.job] }}    uses none that is known before it runs
 
 A *reading* is a name that is begun: its context and the bytes after the dot, or from the [ on.
+Right after the dot there are none yet.
 """
 
 import functools
@@ -34,8 +35,8 @@ def follow_names(automaton, state, reading, text):
         if reading:
             reading, name = read_on(reading, text[i : i + 1], state.control, places)
             used += [name] if name else []
-        elif state.control in places.properties:
-            reading = (places.properties[state.control], text[i : i + 1])
+        elif state.control in places.dots:
+            reading = (places.dots[state.control], b"")
         elif text[i : i + 1] == b"[" and before in places.accessed:
             reading = (places.accessed[before], b"[")
     if automaton.expressions.bytes_to_end(state) >= FAR:
@@ -49,7 +50,9 @@ def read_on(reading, byte, control, places):
     if not begun.startswith(b"["):
         if places.properties.get(control) == context:
             return (context, begun + byte), None
-        return None, (context, begun.decode().lower())
+        if begun:
+            return None, (context, begun.decode().lower())
+        return (reading if control in places.dots else None), None  # a blank, or *
     begun += byte
     if INDEX_BEGUN.fullmatch(begun):
         return (context, begun), None

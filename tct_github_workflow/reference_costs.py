@@ -18,7 +18,9 @@ from .expressions import ExpressionText
 from .known_names import (
     ANYTHING,
     ESCAPE,
+    FREE_KEYS,
     MAX_ID,
+    NO_MATRIX_KEYS,
     OPENING,
     PROPERTY,
     KnownNames,
@@ -240,7 +242,12 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     for ids, more in tokens_of_known(known, letters):
         result[ids] = np.minimum(result[ids], np.minimum(costs[ids] + more, FAR))
     ids = tokens_of_jobs(thread, letters) if context == "needs" else []
-    ids += tokens_with_mentions()
+    ids = [*ids, *tokens_with_mentions()]
+    if not letters:
+        ids += blank_tokens()
+    if context == "matrix":
+        for found, _ in tokens_of_known(NO_MATRIX_KEYS, letters):
+            ids += found
     return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
 
 
@@ -276,6 +283,12 @@ def tokens_with_mentions():
     return [token.id for token in token_table().parts if MENTION.search(token.text)]
 
 
+@functools.cache
+def blank_tokens():
+    """Ids of the tokens whose text is blanks alone."""
+    return [token.id for token in token_table().parts if token.text and not token.text.strip()]
+
+
 def may_be_wanted(thread, context):
     """Whether a name that is not there yet may still come."""
     frame = thread.frame
@@ -287,15 +300,16 @@ def new_names(thread, context, letters, later):
 
     later: costs where some name of the context must come; what this one takes is on top.
     """
-    if context == "matrix":
+    source = thread.frame.source(context)
+    if source is None:
         return later
     tokens = leads(is_first=not letters)
     lengths = len(letters) + tokens.lengths
-    more = lengths + thread.frame.source(context).tokens
+    more = lengths + source.tokens
     if context == "needs":
         more = more + lengths + 1 + thread.names.job_tokens()
     costs = np.minimum(later + more, FAR)
-    if context != "inputs":
+    if context not in FREE_KEYS:
         n_underscores = len(letters) - len(letters.lstrip("_"))
         if n_underscores == len(letters):
             n_underscores = n_underscores + tokens.underscores

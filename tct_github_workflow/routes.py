@@ -75,11 +75,15 @@ def under(objects, key):
 
 
 def sources(jobs, inputs):
-    """{context: Source}; of a matrix nothing is asked, as it may be computed."""
+    """{context: Source}; of a matrix nothing is asked where a key of it may be computed."""
     job_tokens = max(obj.field("a").tokens for obj in jobs)
     step_tokens = max((array.items.tokens for array in step_arrays(jobs)), default=0)
     input_tokens = max((obj.field("a").tokens for obj in inputs), default=0)
+    matrices = under(under(under(jobs, "a"), "strategy"), "matrix")
+    is_free = any(map(has_computed_keys, matrices)) or not matrices
+    row_tokens = max((obj.field("a").tokens for obj in matrices), default=0)
     return {
+        "matrix": None if is_free else Source(row_tokens + 1, matrices),
         "steps": Source(step_tokens + 2, jobs),  # the key `id`, END
         "needs": Source(1, jobs),
         "inputs": Source(input_tokens + 1, inputs),
@@ -135,11 +139,15 @@ def mark_matrix(obj):
 def mark_keys(obj):
     """Marks an ObjectType whose keys `matrix` has as names: all of them, if one is computed."""
     obj.role = MATRIX
-    obj.routes["matrix"] = []
+    obj.routes["matrix"] = [] if has_computed_keys(obj) else HERE
     for other in obj.others:
         if other.expressions:
             tokens = other.text.bytes_to_end[other.text.start] + 1 + other.value.tokens
             obj.routes["matrix"] = [(None, tokens)]
+
+
+def has_computed_keys(obj):
+    return any(other.expressions for other in obj.others)
 
 
 def including(value):

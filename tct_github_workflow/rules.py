@@ -17,7 +17,6 @@ from .schema import SCHEMA, apply_patch
 
 NAMES = ("schema", "github", "references", "clean")
 DEFAULT_RULES = "references"
-RESOLVING = ("references", "clean")  # those under which names in expressions must resolve
 CLEAN_FILE = Path(__file__).parent / "clean_rules.json"
 
 

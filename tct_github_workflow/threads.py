@@ -19,7 +19,7 @@ from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OB
 from .automaton import FAR, from_regex
 from .grammar import EMPTY, ArrayType, Value
 from .json_text import MAX_DEPTH
-from .known_names import KnownNames, give, give_matrix_key, tokens_to_finish, use, wanted_of
+from .known_names import give, give_matrix_key, tokens_to_finish, use, wanted_of
 from .linear import NUMBER_RE
 from .names import CONTEXT_OF, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
 from .reading import end_of_reading, follow_names
@@ -30,6 +30,7 @@ from .utf8 import DEAD, ByteAutomaton, over_bytes
 NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
 
 
+CONTEXT_OF_KEYS = {JOBS: "jobs", INPUTS: "inputs", MATRIX: "matrix"}  # by the role of an object
 SHORTEST_NAME = 2  # tokens: one byte and END
 
 
@@ -189,16 +190,16 @@ def prefixes(words):
 CONSTANT_STARTS = prefixes(CONSTANT_WORDS)
 
 
-def start_document(value, references=False):
+def start_document(value, known_names=None):
     """The threads at the start of a document of that Value.
 
-    references: names in expressions must resolve.
+    known_names: the KnownNames at the start, where names in expressions must resolve.
     """
     threads = []
     for type in value.objects:
         names = OUTSIDE if type.has_rules else NO_RULES
-        if references:
-            names = OUTSIDE._replace(known_names=KnownNames())
+        if known_names:
+            names = OUTSIDE._replace(known_names=known_names)
         threads.append(Thread(Frame(type, None), names, BETWEEN))
     return threads
 
@@ -464,7 +465,7 @@ def tokens_to_end(thread):
     tokens = text_tokens(thread)
     if mode == NAME:
         tokens += value.tokens
-        if frame.type.role in (JOBS, INPUTS):
+        if frame.type.role in CONTEXT_OF_KEYS:
             tokens = min(tokens, tokens_by_promise(thread))
     if thread.reading:
         tokens += tokens_to_finish(names, thread.reading, frame)
@@ -550,10 +551,9 @@ def tokens_by_promise(thread):
     for name in names.promised if names.type else ():
         if name.startswith(text) and name not in KEY:
             options.append(-len(text))  # what is left of it, less what all of it is owed
-    context = "jobs" if is_jobs(thread.frame) else "inputs"
-    for name, owed in wanted_of(names, context):
+    for name, owed in wanted_of(names, CONTEXT_OF_KEYS[thread.frame.type.role]):
         is_begun = name.startswith(text.lower()) and text + name[len(text) :] not in KEY
-        if is_begun:
+        if is_begun and owed:
             options.append(len(name) - len(text) + 1 + thread.value.tokens - owed)
     return min(options, default=FAR)
 

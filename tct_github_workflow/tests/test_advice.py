@@ -9,6 +9,7 @@ import tct_github_workflow as tct
 from .workflows import corpus, tokens_of
 
 STEPS = [{"run": "x"}]
+TWO = "${{ vars.x }}${{ vars.y }}"
 
 
 def job_with(**fields):
@@ -17,6 +18,10 @@ def job_with(**fields):
 
 def with_step(**fields):
     return job_with(steps=[{"run": "x", **fields}])
+
+
+def with_matrix(matrix):
+    return job_with(strategy={"matrix": matrix})
 
 
 def calling(workflow):
@@ -33,6 +38,10 @@ def accepts(document, rules):
 
 
 GOOD = [
+    with_matrix("${{ fromJSON(vars.x) }}"),
+    with_matrix({"a": "${{fromJSON(format('[{0}]', vars.x))}}", "b": ["${{ vars.x }}"]}),
+    with_matrix({"include": "${{ fromJSON(vars.x) }}", "exclude": "${{ fromJSON('[]') }}"}),
+    job_with(**{"timeout-minutes": "${{ vars.x }}", "continue-on-error": "${{ vars.x == 1 }}"}),
     job_with(env={"A-b.c": 1, "(^_^)": None, "é": "a b = c"}),
     job_with(defaults={"run": {"shell": "${{ vars.shell }}"}}),
     with_step(shell="bash -el {0}"),
@@ -49,6 +58,19 @@ BAD = [
     ("workflow", "$.jobs.a.uses", calling("./.github/workflows/a.yml@d")),
     ("workflow", "$.jobs.a.uses", calling("a/b/.github/workflows/c.yml")),
     ("empty", "$.jobs.a.needs", job_with(needs=[])),
+    ("workflow", "$.jobs.a.uses", calling("$/.github/workflows/a.yml")),
+    ("matrix", "$.jobs.a.strategy.matrix", with_matrix("${{ vars.x }}")),
+    ("matrix", "$.jobs.a.strategy.matrix.b", with_matrix({"b": "${{ fromJSON(vars.x) == 1 }}"})),
+    ("matrix", "$.jobs.a.strategy.matrix.include", with_matrix({"include": "${{ vars.x }}"})),
+    (
+        "matrix",
+        '$.jobs.a.strategy.matrix["${{ vars.x }}"]',
+        with_matrix({"a": [1], "${{ vars.x }}": [1]}),
+    ),
+    ("value", "$.jobs.a.timeout-minutes", job_with(**{"timeout-minutes": TWO})),
+    ("value", "$.jobs.a.steps[0].continue-on-error", with_step(**{"continue-on-error": TWO})),
+    ("value", "$.jobs.a.strategy.fail-fast", job_with(strategy={"fail-fast": TWO})),
+    ("description", "$.description", {**job_with(), "description": "d"}),
     ("variable", '$.env["A B"]', {**job_with(), "env": {"A B": 1}}),
     ("variable", '$.jobs.a.env["A=1"]', job_with(env={"A=1": 1})),
     ("variable", '$.jobs.a.env["${{ github.ref }}"]', job_with(env={"${{ github.ref }}": 1})),

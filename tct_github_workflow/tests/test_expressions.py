@@ -74,19 +74,39 @@ def test_clean_expressions_are_those_in_which_nothing_is_odd():
         ("github . SHA == 'x'", False),
         ("GitHub.sha", True),
         ("tojson(github) || toJson(env)", False),
+        ("toJSON(1 && github)", False),
+        ("toJSON((github))", True),
+        ("steps || needs || 1", False),
+        ("needs.a && 1", False),
+        ("needs.a", True),
+        ("!needs.a.outputs", True),
+        ("contains(needs.*.result, 'x')", False),
+        ("steps.*.outcome", True),
+        ("needs.a.*", True),
+        ("env.*", True),
+        ("contains(env.A && 1 == 1, 'x')", False),
+        ("contains(env.A == 1, 'x')", True),
+        ("startsWith(!env.A, 'x')", True),
+        ("endsWith(1, 'x')", True),
+        ("fromJSON((env.A))", True),
+        ("hashFiles(contains('a', 'b'))", True),
+        ("env[format('{0}', 1)]", False),
+        ("env[1]", True),
+        ("env[env.A == 1]", True),
+        ("github.event.x[1 == 1]", False),
         ("TOJSON(github)", True),
         ("steps == 1", True),
         ("matrix.os == 1", False),
         ("env.A > env.B", True),
-        ("env.A >= 'x'", False),
+        ("env.A >= 'x'", True),
         ("contains(env.A, 'x',)", True),
-        ("github['sha'].x", False),
+        ("github['sha'].x", True),
         ("github.sha['x']", True),
         ("steps.a.outputs.b && needs.a.result", False),
         ("steps.a.output", True),
         ("steps.a.outputs.b.c", True),
         ("env.A < 3 == true", True),
-        ("(env.A < 3) == true && env.A > 0.5", False),
+        ("(env.A != 3) == true && env.A == 0.5", False),
         ("1e9", True),
         ("08", True),
         ("NaN", True),
@@ -185,10 +205,13 @@ def test_a_byte_brings_the_end_nearer_by_one_and_some_byte_does():
                 if state_after != DEAD:
                     after[byte] = state_after
             costs = {byte: automaton.bytes_to_end[after[byte]] for byte in after}
-            assert min(costs.values()) == left - 1, begun
             byte = min(costs, key=costs.get)
+            if automaton.expressions.syntax.is_strict:  # how a context goes on depends on names
+                assert costs[byte] < left, begun
+            else:
+                assert costs[byte] == left - 1, begun
             begun += bytes([byte])
-            state, left = after[byte], left - 1
+            state, left = after[byte], costs[byte]
         assert automaton.accepts(begun.decode())
 
 
@@ -209,6 +232,7 @@ def test_all_texts_at_once_is_each_text_by_itself():
         ("bare", "format(", "1,)'", 6),
         ("bare", "join(", "1,)'", 6),
         ("text", "${{ ", "1'}x", 5),
+        ("text", "${{ toJSON(needs", ")}|1.", 5),
         ("has", "", "${1'}", 7),
         ("whole", "${{", "'}1", 6),
     ],

@@ -12,6 +12,7 @@ from tct_github_workflow.alphabet import ARRAY, CLOSE, END, EOD, KEY, OBJECT
 from .test_matcher import accepted_one_by_one, random_walk
 from .workflows import token_ids, tokens_of
 
+RESOLVING = ("references", "clean")  # rules under which names resolve
 DISPATCH = {"workflow_dispatch": {"inputs": {"Tag": {"type": "string"}}}}
 CALL = {"workflow_call": {"inputs": {"tag": {"type": "string"}, "b": {"type": "boolean"}}}}
 
@@ -125,30 +126,38 @@ def test_the_other_rules_ask_for_no_names():
 
 
 # --- masks and budgets ----------------------------------------------------------------------------
-USED = "${{ steps.second.x }} ${{ matrix.os }} ${{ needs.b.x }} ${{ inputs.tag }}"
+USED = "${{ steps.second.outcome }} ${{ matrix.os }} ${{ needs.b.result }} ${{ inputs.tag }}"
 WHOLE = {
-    "on": {**DISPATCH, "workflow_call": {"outputs": {"o": {"value": "${{ jobs.b.x }}"}}}},
+    "on": {**DISPATCH, "workflow_call": {"outputs": {"o": {"value": "${{ jobs.b.result }}"}}}},
     "run-name": "${{ inputs.tag }}",
     "jobs": {
         "a": job_of(
-            {"outputs": USED, "with": USED, "if": "matrix['os'] && steps.first.x == needs.b"},
+            {
+                "outputs": USED,
+                "with": USED,
+                "if": "matrix['os'] && steps.first.outcome == needs.b.result",
+            },
             needs=["b"],
             strategy={"matrix": {"a": [1], "include": [{"os": 1}]}},
         ),
-        "b": {"runs-on": "x", "environment": {"name": "e", "url": "${{ steps.x }}"}, "steps": []},
+        "b": {
+            "runs-on": "x",
+            "environment": {"name": "e", "url": "${{ steps.x.outcome }}"},
+            "steps": [],
+        },
     },
 }
 WHOLE["jobs"]["b"]["steps"] = [{"run": "", "id": "x"}]
 
 
-def beginnings(seed, n):
+def beginnings(seed, n, rules="references"):
     """n (matcher, ids) somewhere within a workflow whose names resolve, keys in any order."""
     rng = np.random.default_rng(seed)
     while n:
         document = turned(WHOLE, lambda fields: [fields[i] for i in rng.permutation(len(fields))])
         ids = tokens_of(document)
         ids = ids[: rng.integers(len(ids))]
-        matcher = tct.Matcher(ids, "references")
+        matcher = tct.Matcher(ids, rules)
         if matcher.threads[0].names.pending:
             yield matcher, ids
             n -= 1
@@ -159,8 +168,9 @@ def accept_text(matcher, text):
     return all(matcher.accept_token(spelled[char.encode()]) for char in text)
 
 
-def test_masks_equal_brute_force_where_names_are_wanted():
-    for matcher, _ in beginnings(seed=0, n=8):
+@pytest.mark.parametrize("rules", RESOLVING)
+def test_masks_equal_brute_force_where_names_are_wanted(rules):
+    for matcher, _ in beginnings(seed=0, n=8, rules=rules):
         for budget in (None, matcher.min_tokens() + 2):
             mask = matcher.next_token_mask(tokens_left=budget)
             np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
@@ -169,9 +179,10 @@ def test_masks_equal_brute_force_where_names_are_wanted():
 @pytest.mark.parametrize(
     "text", ["${{ steps.", "${{needs.b", "${{ matrix .o", "${{ inputs['t", "${{ ste", "${{ jobs ["]
 )
-def test_masks_equal_brute_force_after_a_dot_and_within_a_name(text):
+@pytest.mark.parametrize("rules", RESOLVING)
+def test_masks_equal_brute_force_after_a_dot_and_within_a_name(text, rules):
     n_tried = 0
-    for matcher, _ in beginnings(seed=len(text), n=60):
+    for matcher, _ in beginnings(seed=len(text), n=60, rules=rules):
         if accept_text(matcher, text) and n_tried < 2:
             n_tried += 1
             np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
@@ -184,15 +195,16 @@ def test_needs_alone_names_no_other_job_than_the_one_that_is_wanted():
     np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
 
 
-def test_whatever_the_budget_all_names_resolve_in_the_end():
+@pytest.mark.parametrize("rules", RESOLVING)
+def test_whatever_the_budget_all_names_resolve_in_the_end(rules):
     rng = np.random.default_rng(3)
-    for matcher, ids in beginnings(seed=3, n=30):
+    for matcher, ids in beginnings(seed=3, n=30, rules=rules):
         budget = matcher.min_tokens() + int(rng.integers(20)) * int(rng.integers(2))
         more = random_walk(rng, matcher, budget)
         assert len(more) <= budget
         text, consumed, total = tct.decode(ids + more)
         assert consumed == total
-        assert tct.check(text) == []
+        assert tct.check(text, with_advice=rules == "clean") == []
 
 
 @pytest.mark.parametrize(
@@ -204,20 +216,21 @@ def test_whatever_the_budget_all_names_resolve_in_the_end():
         ({"name": "n", "env": {"A": "${{inputs."}}, [KEY["on"], KEY["inputs"], KEY["type"]]),
     ],
 )
-def test_no_way_leads_to_a_dead_end(begun, symbols):
+@pytest.mark.parametrize("rules", RESOLVING)
+def test_no_way_leads_to_a_dead_end(begun, symbols, rules):
     """Beginnings over a small alphabet: all of them can be completed within min_tokens()."""
     rng = np.random.default_rng(4)
     alphabet = [token_ids()[symbol.encode()] for symbol in [*"ab}", END, *symbols]]
     alphabet += [token_ids()[symbol.encode()] for symbol in (OBJECT, ARRAY, CLOSE)]
     first = vocab.encode_symbols(linear.linearise(begun).rstrip(END + CLOSE + EOD))
-    todo = [(tct.Matcher(first, "references"), first)]
+    todo = [(tct.Matcher(first, rules), first)]
     n_tried = 0
     while todo and n_tried < 600:
         matcher, ids = todo.pop(rng.integers(len(todo)))
         n_tried += 1
         if rng.random() < 0.05:
             more = random_walk(rng, matcher.fork(), matcher.min_tokens())
-            assert tct.check(tct.decode(ids + more)[0]) == []
+            assert tct.check(tct.decode(ids + more)[0], with_advice=rules == "clean") == []
         for token in alphabet:
             after = matcher.fork()
             if after.accept_token(token):
