@@ -155,6 +155,8 @@ class Syntax:
         if name[0] == "character":  # stands where the control after it stands
             _, phase, name = name
             self.left[control] = int(BYTES_LEFT[phase]) + self.left[self.to(name)]
+        if self.rows[control][ord(")")] == self.act("close_object", "("):
+            self.objects.add(control)
         if name[0] in SITUATIONS or name[0] == "}":
             self.outside.add(control)
         elif name[0] == "hollow":
