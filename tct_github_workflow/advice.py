@@ -7,7 +7,7 @@ These are rules of actionlint's that real workflows keep. Shared with the matche
 data only clean_syntax.py's tables of names.
 
     steps      a job has steps, or uses a workflow
-    empty      `needs` names some job
+    empty      `needs` names some job, a combination of a matrix has some value
     workflow   a job calls a file in .github/workflows, of another repository at a ref
     variable   environment variables have names that a shell can read
     shell      a shell is one that runners have, or a command with {0} in it
@@ -153,6 +153,8 @@ def check_strategy(strategy, path, report):
         if key.lower() in ("include", "exclude") and isinstance(row, list):
             for i, combination in enumerate(row):
                 check_computed(combination, (*path, key, i), report)
+                if combination == {}:
+                    report((*path, key, i), "empty", "a combination of nothing")
 
 
 def check_computed(value, path, report):

@@ -59,6 +59,7 @@ BAD = [
     ("workflow", "$.jobs.a.uses", calling("a/b/.github/workflows/c.yml")),
     ("empty", "$.jobs.a.needs", job_with(needs=[])),
     ("workflow", "$.jobs.a.uses", calling("$/.github/workflows/a.yml")),
+    ("empty", "$.jobs.a.strategy.matrix.include[0]", with_matrix({"a": [1], "include": [{}]})),
     ("matrix", "$.jobs.a.strategy.matrix", with_matrix("${{ vars.x }}")),
     ("matrix", "$.jobs.a.strategy.matrix.b", with_matrix({"b": "${{ fromJSON(vars.x) == 1 }}"})),
     ("matrix", "$.jobs.a.strategy.matrix.include", with_matrix({"include": "${{ vars.x }}"})),
