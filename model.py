@@ -20,6 +20,8 @@ import torch.nn as nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from loss import HeadLoss, cap_slope
+
 # FLOP/s in bf16, dense, from the data sheets (SXM)
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 
@@ -66,11 +68,6 @@ def rotate(x, cos, sin):
     turned_a = a * cos + b * sin
     turned_b = b * cos - a * sin
     return torch.cat((turned_a, turned_b), dim=-1)
-
-
-def cap_slope(logits, cap):
-    """logits * slope stays within +-cap, softly; the derivative of that is slope ** 3."""
-    return torch.rsqrt(1 + (logits / cap).square())
 
 
 def attend(q, k, v, mask):
@@ -198,58 +195,6 @@ class Block(nn.Module):
         hidden = F.relu(hidden).square()  # https://arxiv.org/abs/2109.08668
         y = self.c_proj(hidden)
         return x + self.dropout(y)
-
-
-class HeadLoss(torch.autograd.Function):
-    """Cross-entropies under the softly capped head, slice by slice, with their gradients.
-
-    GPT.head() and F.cross_entropy in one. The logits of a whole batch, (N, vocab_size), are by far
-    the largest tensor of a small model. Here they never exist: a slice stays in the CPU's cache,
-    and as the cap bounds it, softmax needs no maximum.
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, targets, cap, with_grad):
-        """x (N, C), weight (V, C), targets (N,), -1 for what is not scored.
-
-        Returns the sum of the losses and, without gradient, all of them (N,).
-        """
-        losses = torch.zeros_like(targets, dtype=torch.float32)
-        dx = torch.empty_like(x)
-        dweight = torch.zeros_like(weight)
-        weight = weight.to(x.dtype)
-        n_rows = 512 if x.device.type == "cpu" else 16384
-        for first in range(0, len(x), n_rows):
-            rows = slice(first, first + n_rows)
-            scored = targets[rows, None] >= 0
-            target = targets[rows, None].clamp(min=0)
-            logits = x[rows] @ weight.T
-            target_logit = logits.gather(1, target).float()
-            logits = logits.float()
-            slope = cap_slope(logits, cap)
-            target_slope = cap_slope(target_logit, cap)
-            target_capped = target_logit * target_slope
-            p = torch.exp(logits * slope)  # times their total
-            total = p.sum(1, keepdim=True)
-            loss = total.log() - target_capped
-            losses[rows] = (loss * scored)[:, 0]
-            if with_grad:
-                # divided by the total only after the products: one pass over the logits is enough
-                dlogits = (p * (slope * slope * slope)).to(x.dtype)
-                dtarget = (target_capped.exp() - total) * target_slope**3
-                dlogits.scatter_(1, target, dtarget.to(x.dtype))
-                share = scored / total
-                dx[rows] = (dlogits @ weight) * share
-                x_share = (x[rows] * share).to(x.dtype)
-                dweight += dlogits.T @ x_share
-        ctx.save_for_backward(dx, dweight)
-        ctx.mark_non_differentiable(losses)
-        return losses.sum(), losses
-
-    @staticmethod
-    def backward(ctx, grad, _):
-        dx, dweight = ctx.saved_tensors
-        return dx * grad, dweight * grad, None, None, None
 
 
 class KVCache:
@@ -385,12 +330,13 @@ class GPT(nn.Module):
         logits = self.lm_head(x).float()
         return logits * cap_slope(logits, self.cap)
 
-    def forward(self, idx, targets=None, reduction="mean", windows=None):
-        """(logits, None) without targets, else (None, loss in nats per token).
+    def forward(self, idx, targets=None, reduction="mean", windows=None, validity=None):
+        """(logits, None) without targets, else (cross-entropy without gradient, loss), in nats.
 
         idx, targets: (B, T) int64, T <= block_size; a target of -1 is not scored. reduction: 'mean'
         over what is scored, 'sum', or 'none' for (B, T), without gradient. windows: (B, T), the
         number of each position's window, ascending in a row, which attention then does not leave.
+        validity: a loss.Validity, which adds to the loss what the model gives to what cannot come.
         """
         B, T = idx.size()
         assert T <= self.config.block_size, (
@@ -408,12 +354,12 @@ class GPT(nn.Module):
             targets.flatten(),
             self.cap,
             torch.is_grad_enabled(),
+            validity,
         )
         if reduction == "none":
             return None, losses.view(B, T)
-        if reduction == "mean":
-            return None, total / (targets >= 0).sum()
-        return None, total
+        n_averaged = (targets >= 0).sum() if reduction == "mean" else 1
+        return losses.sum() / n_averaged, total / n_averaged
 
     def window_mask(self, windows):
         """What attention needs to stay within windows (B, T): the quickest form for the device."""

@@ -13,6 +13,8 @@ Reads  input, which is never changed, or the files of data/pypi_manifest.tsv, wh
 Writes data_dir/{train,val}.bin    uint16 token ids, documents back to back
        data_dir/{train,val}.idx    int64 offsets into .bin, one more than there are documents
        data_dir/{train,val}.proj   uint64, a hash of each document's project: none is on both sides
+       data_dir/train.masks        uint16, what may come at each token: the number of its mask
+       data_dir/masks.bin          the masks, 8,192 bits each
        data_dir/skipped.jsonl      what was left out, and why
        data_dir/meta.json          counts and fingerprints; written last: without it, not finished
 """
@@ -52,6 +54,7 @@ from data import pypi
 from data.digest import digest, masked_digest
 from data.inspect_folder import inspect_folder
 from data.kinds import READABLE, kind_of, suffix_of
+from data.masks import MASKS, MaskFiles, Places, places_of
 from data.parallel import available_cores, in_parallel
 from data.sources import Workflow, read_file, read_input
 from data.windows import STRIDE
@@ -61,9 +64,7 @@ from tct_github_workflow.check import problems_of
 from tct_github_workflow.codec import encode_parsed
 from tct_github_workflow.json_text import dump_json, parse_json
 
-input = (
-    ""  # folder, file, .jsonl, .tar, .zip (.gz .xz .bz2 too) of workflows; '': the PyPI manifest
-)
+input = ""  # folder, file, .jsonl, .tar, .zip (.gz .xz .bz2 too); '': the PyPI manifest's workflows
 data_dir = "data/pypi"  # folder to write
 download_mb = 36.0  # without input: how much of the manifest to download, in MB; all of it is 1111
 max_files = 0  # read this many files at most; 0: all
@@ -88,6 +89,7 @@ class Document(NamedTuple):
     n_bytes: int  # of its minified JSON
     exact: int  # hash of its minified JSON
     near: int  # hash that it shares with near duplicates
+    places: Places  # what might have come before each token
 
 
 class Skipped(NamedTuple):
@@ -117,15 +119,16 @@ def encoded(workflow):
     if not workflow.data.strip():
         raise tct.EncodeError("empty")
     minified, parsed = read(workflow.data)
-    tokens = np.array(encode_parsed(parsed, minified), np.uint16)
+    ids = encode_parsed(parsed, minified)
     refuse_as_github_does(parsed)
     return Document(
         workflow.project,
         workflow.name,
-        tokens.tobytes(),
+        np.array(ids, np.uint16).tobytes(),
         len(minified.encode()),
         digest(minified),
         masked_digest(minified),
+        places_of(ids),
     )
 
 
@@ -176,8 +179,9 @@ def n_bytes(workflow):
 class Collection:
     """The documents, as they come."""
 
-    def __init__(self, tokens_file):
+    def __init__(self, tokens_file, mask_files):
         self.tokens_file = tokens_file
+        self.mask_files = mask_files
         self.seen = set()  # hashes of all documents
         self.lengths = array.array("I")
         self.sizes = array.array("I")
@@ -188,6 +192,7 @@ class Collection:
     def add(self, document):
         self.seen.add(document.exact)
         self.tokens_file.write(document.tokens)
+        self.mask_files.add(document.places)
         self.lengths.append(len(document.tokens) // 2)
         self.sizes.append(document.n_bytes)
         self.near.append(document.near)
@@ -241,9 +246,10 @@ def collect(workflows, source, tmp, n_workers, bar):
     """Encodes all into tmp/all.bin and tmp/skipped.jsonl. Returns (Documents, SkipLog)."""
     with (
         open(os.path.join(tmp, TOKENS), "wb") as tokens_file,
+        MaskFiles(tmp) as mask_files,
         open(os.path.join(tmp, "skipped.jsonl"), "w") as log_file,
     ):
-        kept = Collection(tokens_file)
+        kept = Collection(tokens_file, mask_files)
         log = SkipLog(log_file, source)
         some = itertools.islice(workflows, max_files or None)
         results = in_parallel(convert, some, n_workers, n_bytes)
@@ -550,7 +556,7 @@ def main():
     meta["skipped"] = dict(log.counts.most_common())
     with open(os.path.join(tmp, "meta.json"), "w") as f:
         json.dump(meta, f, indent=1)
-    move_into_place(tmp, data_dir, [*names, "skipped.jsonl", "meta.json"])
+    move_into_place(tmp, data_dir, [*names, MASKS, "skipped.jsonl", "meta.json"])
     report(documents, log, meta, in_val, time.time() - started)
 
 

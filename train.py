@@ -16,11 +16,8 @@ killed and resumed ends with the same weights, bit for bit.
 
 import contextlib
 import functools
-import json
 import math
 import os
-import platform
-import shlex
 import signal
 import sys
 import time
@@ -31,13 +28,16 @@ from torch.nn.parallel import DistributedDataParallel as DDP
 
 import tct_github_workflow as tct
 from config import configure, fail
-from data.files import write_whole
-from data.windows import STRIDE, count_targets, fill, load, pack
+from data.epochs import make_epoch
+from data.masks import unpack
+from data.windows import STRIDE, count_targets, fill, load
+from loss import Validity
 from metrics.likelihood import bits_per_byte, token_nats
 from model import GPT, GPTConfig
 from run.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
+from run.commands import command_for, command_to_resume
 from run.device import choose_device
-from run.log import Interval, RunLog, git_commit, make_folder
+from run.log import Interval, RunLog, make_folder, write_config
 from run.processes import Processes, is_loss_of_others, listen_for_signals
 from run.screen import guard_screens
 
@@ -54,13 +54,14 @@ n_head = 6  # attention heads; n_embd / n_head must be even
 n_embd = 384  # width
 block_size = 1024  # tokens per row, position token included; a multiple of 32
 dropout = 0.1  # share of what a block adds to the stream that is dropped in training; 0.0: none
+# what is learned
+split_share = 0.1  # of the tokens, spelled by their parts in the first epoch; it falls to 0
+validity_weight = 4.0  # on the probability of what cannot come, beyond cross-entropy; 0.0: none
 # steps
 batch_size = 16  # rows in one forward pass on one device, at most: lower it when memory runs out
 gradient_accumulation_steps = 1  # a step has batch_size * this many rows, shared by all processes
 max_iters = 1000  # steps in the whole run
-learning_rate = (
-    0.02  # of Muon, for the blocks' matrices: an update's root mean square is 0.2 * this
-)
+learning_rate = 0.02  # of Muon, for matrices of blocks: an update's root mean square is 0.2 * it
 embedding_lr = 0.2  # of AdamW, for the embeddings
 unembedding_lr = 0.01  # of AdamW, for the head
 weight_decay = 0.1  # of Muon; what AdamW trains has none
@@ -119,21 +120,6 @@ def explain(kind, error, trace):
 sys.excepthook = explain
 
 
-def command_to_resume():
-    """What to type to continue this run, ready for a shell."""
-    arguments = [a for a in sys.argv if not a.startswith("--init_from")]
-    launcher = ["python"]
-    if world_size > 1:
-        launcher = ["torchrun", f"--nproc_per_node={processes.local_world_size}"]
-    return shlex.join([*launcher, *arguments, "--init_from=resume"])
-
-
-def command_for(script):
-    """What to type to use the run with sample.py or eval.py."""
-    arguments = [] if out_dir == "out" else [f"--out_dir={out_dir}"]
-    return shlex.join(["python", script, *arguments])
-
-
 # ---- settings, checked before anything is built
 
 rows_per_step = batch_size * gradient_accumulation_steps
@@ -157,6 +143,10 @@ def check_settings():
     ):
         if config[key] < 1:
             fail(f"{key} must be at least 1, not {config[key]}.")
+    if not 0 <= split_share < 1:
+        fail(f"split_share must be at least 0 and less than 1, not {split_share}.")
+    if validity_weight < 0:
+        fail(f"validity_weight must be at least 0, not {validity_weight}.")
     for key, choices in CHOICES.items():
         if config[key] not in choices:
             fail(f"{key} must be one of {', '.join(choices)}; not '{config[key]}'.")
@@ -200,15 +190,18 @@ val_documents = data.documents("val")
 class Step:
     """What one step trains on."""
 
-    micro_batches: list  # this process's (idx, targets, windows), each (3, micro_rows, block_size)
+    micro_batches: list  # of this process, as data.windows.fill() says: (4, micro_rows, block_size)
     n_targets: int  # in the whole step, all processes together
     next_cursor: tuple  # the (epoch, row) at which the step after this one begins
 
 
 @functools.lru_cache(1)
 def epoch_rows(epoch):
-    """The rows of an epoch, in training order."""
-    return pack(data.tables["train"], block_size, seed, epoch)
+    """The rows of an epoch, in training order: pairs (Epoch, WINDOW array)."""
+    n_epochs = max_iters * rows_per_step * block_size / train_tokens
+    share = split_share * max(0.0, 1 - epoch / n_epochs)
+    made = make_epoch(data, block_size, seed, epoch, share)
+    return [(made, windows) for windows in made.rows]
 
 
 def next_step(cursor):
@@ -222,9 +215,9 @@ def next_step(cursor):
     micro_batches = []
     for first in range(rank * micro_rows, rows_per_step, world_size * micro_rows):
         batch = torch.zeros(
-            3, micro_rows, block_size, dtype=torch.int64, pin_memory=device_type == "cuda"
+            4, micro_rows, block_size, dtype=torch.int64, pin_memory=device_type == "cuda"
         )
-        fill(rows[first : first + micro_rows], data.ids["train"], batch.numpy(), vocab_size)
+        fill(rows[first : first + micro_rows], batch.numpy(), vocab_size)
         micro_batches.append(batch.to(device, non_blocking=True))
     return Step(micro_batches, count_targets(rows), (epoch, row))
 
@@ -304,18 +297,8 @@ def start_folder():
             f"{out_dir} held a run: it is now {aside}. "
             "(To continue a run instead: --init_from=resume)"
         )
-    facts = {
-        "command": sys.argv,
-        "git_commit": git_commit(),
-        "device": hardware.description,
-        "dtype": dtype,
-        "processes": world_size,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "data": data.metas,
-    }
-    with write_whole(os.path.join(out_dir, "config.json")) as f:
-        json.dump({**config, "facts": facts}, f, indent=1)
+    facts = {"device": hardware.description, "dtype": dtype, "processes": world_size}
+    write_config(out_dir, config, {**facts, "data": data.metas})
 
 
 if is_first:
@@ -334,6 +317,11 @@ if is_first:
 # ---- model and optimizers
 
 
+def validity_of(places):
+    """What loss.py needs to weigh what cannot come at these places (B, T)."""
+    return Validity(places, masks, validity_weight) if validity_weight else None
+
+
 def compile_model():
     """raw_model through torch.compile, or as it is where that does not work."""
     log.say("compiling the model, which takes a minute at most...")
@@ -342,7 +330,7 @@ def compile_model():
     nothing = torch.zeros(micro_rows, block_size, dtype=torch.int64, device=device)
     try:  # a step thrown away: what does not compile here fails here
         with autocast:
-            _, loss = compiled(nothing, nothing, "sum", nothing)
+            _, loss = compiled(nothing, nothing, "sum", nothing, validity_of(nothing))
         loss.backward()
     except torch.OutOfMemoryError:
         raise
@@ -361,7 +349,7 @@ def say_what_is_trained():
     n_parameters = sum(p.numel() for p in raw_model.parameters())
     n_block_parameters = sum(p.numel() for p in raw_model.blocks.parameters())
     n_rows = len(epoch_rows(0))
-    padding = 1 - train_tokens / n_rows / block_size
+    padding = 1 - count_targets(epoch_rows(0)) / n_rows / block_size
     n_processes = "1 process" if world_size == 1 else f"{world_size} processes"
     log.say(f"device: {device} ({hardware.description}), {dtype} ({dtype_reason}), {n_processes}")
     log.say(f"model: {n_parameters:,} parameters, {n_block_parameters:,} of them in the blocks")
@@ -378,6 +366,7 @@ def say_what_is_trained():
 
 torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
+masks = torch.from_numpy(unpack(data.masks)).to(device)  # (masks, vocab_size) bool: what might come
 optimizers = raw_model.configure_optimizers(
     learning_rate, embedding_lr, unembedding_lr, weight_decay, (beta1, beta2), dtype == "bfloat16"
 )
@@ -476,14 +465,14 @@ def add_gradients(step):
     # dropout, too, follows from the step
     torch.manual_seed(hash((seed, progress.iter_num, rank)) % 2**63)
     loss_sum = torch.zeros((), device=device)
-    for i, (idx, targets, windows) in enumerate(step.micro_batches):
+    for i, (idx, targets, windows, places) in enumerate(step.micro_batches):
         if world_size > 1:
             model.require_backward_grad_sync = i == micro_steps - 1  # what DDP.no_sync() sets
         with autocast:
-            _, loss = model(idx, targets, "sum", windows)
+            nats, loss = model(idx, targets, "sum", windows, validity_of(places))
         # DDP takes the mean over processes: world_size makes it a sum
         (loss * (world_size / step.n_targets)).backward()
-        loss_sum += loss.detach()
+        loss_sum += nats
     return loss_sum / step.n_targets
 
 
@@ -587,12 +576,12 @@ if is_stopped:
     if is_first and progress.bad_steps == 0:
         save_checkpoint(ckpt_path)
     name = signals[0] if signals else "another process"
-    log.say(f"stopped by {name}; {last_saved}. To continue:\n{command_to_resume()}")
+    log.say(f"stopped by {name}; {last_saved}. To continue:\n{command_to_resume(processes)}")
 else:
     minutes = (time.perf_counter() - loop_began) / 60
     log.say(
         f"done in {minutes:.1f} minutes; {last_saved}. "
-        f"Next: {command_for('sample.py')}, {command_for('eval.py')}"
+        f"Next: {command_for('sample.py', out_dir)}, {command_for('eval.py', out_dir)}"
     )
 model = raw_model  # without DDP, which holds the group
 processes.leave()

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.masks import load_masks
+
 STRIDE = 32  # windows start at its multiples; the position token counts in it
 
 # A window of a training row
@@ -86,6 +88,8 @@ class Data(NamedTuple):
     ids: dict  # {split: [uint16 array, memory-mapped, one for each folder]}
     tables: dict  # {split: (documents, 3) int64: folder number, first id, length}
     metas: dict  # {folder: its meta.json}
+    places: list  # of each folder, int64 (tokens of train,): the mask before each token
+    masks: np.ndarray  # (masks, vocab_size / 8) uint8, packed, of all folders together
 
     def documents(self, split):
         """The ids of each document: a list of uint16 arrays."""
@@ -98,7 +102,7 @@ def load(data_dir):
 
     Raises ValueError for what is missing, damaged or not the same tokenizer's.
     """
-    data = Data({"train": [], "val": []}, {"train": [], "val": []}, {})
+    data = Data({"train": [], "val": []}, {"train": [], "val": []}, {}, [], [])
     for number, folder in enumerate(data_dir.split(",")):
         try:
             load_folder(data, folder, number)
@@ -121,7 +125,7 @@ def load(data_dir):
                 f"{data_dir} has no documents for {split}. Name a second folder that has, after a "
                 "comma, or run prepare.py with a --train_split between 0 and 1"
             )
-    return data._replace(tables=tables)
+    return data._replace(tables=tables, masks=np.concatenate(data.masks))
 
 
 def load_folder(data, folder, number):
@@ -150,6 +154,9 @@ def load_folder(data, folder, number):
         data.ids[split].append(ids)
         folders = np.full_like(lengths, number)
         data.tables[split].append(np.stack([folders, offsets[:-1], lengths], axis=1))
+    places, masks = load_masks(folder, meta["train"]["tokens"], meta["vocab_size"])
+    data.places.append(places + sum(map(len, data.masks)))
+    data.masks.append(masks)
     data.metas[folder] = meta
 
 
@@ -223,25 +230,27 @@ def best_fit(lengths, block_size):
 # fill
 
 
-def fill(rows, ids, batch, vocab_size):
-    """Writes rows, as pack() gives them, into batch (3, len(rows), block_size) int64, in place.
+def fill(rows, batch, vocab_size):
+    """Writes rows, pairs (Epoch, WINDOW array), into batch (4, len(rows), block_size) int64.
 
-    batch: idx; targets, -1 where there is none; and the number of each position's window in its
-    row, which keeps attention within it (padding counts as one more). ids: Data.ids["train"].
+    batch: idx; targets, -1 where there is none; the number of each position's window in its row,
+    which keeps attention within it (padding counts as one more); and that of the mask which holds
+    what its target might have been.
     """
-    idx, targets, window_of = batch
+    idx, targets, window_of, place = batch
     targets[:] = -1
-    for b, windows in enumerate(rows):
+    for b, (epoch, windows) in enumerate(rows):
         at = 0
         for number, (folder, begin, length, start) in enumerate(windows.tolist()):
             end = at + length
-            content = ids[folder][begin : begin + length]
+            content = epoch.ids[folder][begin : begin + length]
             fill_window(idx[b, at:end], targets[b, at:end], content, start, vocab_size)
             window_of[b, at:end] = number
+            place[b, at:end] = epoch.places[folder][begin : begin + length]
             at = end
         window_of[b, at:] = len(windows)
 
 
 def count_targets(rows):
     """How many targets there are in rows."""
-    return sum(int(windows["length"].sum()) for windows in rows)
+    return sum(int(windows["length"].sum()) for _, windows in rows)

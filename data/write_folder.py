@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import tct_github_workflow as tct
+from data.masks import NUMBERS
 from data.windows import document_windows, position_token
 
 TOKENS = "all.bin"  # the tokens of all documents, in the order of Documents
@@ -40,7 +41,8 @@ def write_split(folder, split, documents, is_chosen):
     lengths = documents.lengths[is_chosen]
     groups = documents.groups[is_chosen]
     path = os.path.join(folder, split)
-    sha256 = write_tokens(f"{path}.bin", all_tokens(folder), documents.slices(is_chosen))
+    slices = documents.slices(is_chosen)
+    sha256 = write_slices(f"{path}.bin", uint16_file(folder, TOKENS), slices)
     np.concatenate([[0], np.cumsum(lengths)]).tofile(f"{path}.idx")
     groups.tofile(f"{path}.proj")
     part = {
@@ -50,15 +52,19 @@ def write_split(folder, split, documents, is_chosen):
         "projects": np.unique(groups).size,
         "sha256": sha256,
     }
-    return part, [f"{split}.bin", f"{split}.idx", f"{split}.proj"]
+    names = [f"{split}.bin", f"{split}.idx", f"{split}.proj"]
+    if split == "train":
+        write_slices(f"{path}.masks", uint16_file(folder, NUMBERS), slices)
+        names.append(f"{split}.masks")
+    return part, names
 
 
-def all_tokens(folder):
-    return np.memmap(os.path.join(folder, TOKENS), np.uint16, "r")
+def uint16_file(folder, name):
+    return np.memmap(os.path.join(folder, name), np.uint16, "r")
 
 
-def write_tokens(path, tokens, slices):
-    """Writes these slices of tokens back to back. Returns their sha256."""
+def write_slices(path, tokens, slices):
+    """Writes these slices back to back. Returns their sha256."""
     sha256 = hashlib.sha256()
     with open(path, "wb") as f:
         for where in slices:
@@ -76,7 +82,7 @@ def write_windows(folder, split, documents, is_chosen, block_size, stride):
     """
     import torch
 
-    tokens = all_tokens(folder)
+    tokens = uint16_file(folder, TOKENS)
     slices = documents.slices(is_chosen)
     n_rows = 0
     for length in documents.lengths[is_chosen].tolist():

@@ -6,9 +6,13 @@ cannot be written is said once, and training continues without it.
 
 import json
 import os
+import platform
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
+
+import torch
 
 from data.files import write_whole
 
@@ -36,6 +40,19 @@ def git_commit():
     except (OSError, subprocess.SubprocessError):
         return None
     return git.stdout.strip() or None
+
+
+def write_config(folder, config, facts):
+    """folder/config.json: the settings, and the facts on how they were used. Raises OSError."""
+    facts = {
+        "command": sys.argv,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **facts,
+    }
+    with write_whole(os.path.join(folder, "config.json")) as f:
+        json.dump({**config, "facts": facts}, f, indent=1)
 
 
 @dataclass

@@ -40,9 +40,10 @@ LONGEST_CACHED_PIECE = 256  # characters; longer ones would only fill the memory
 
 @dataclass(frozen=True)
 class Vocab:
-    """What vocab() returns. tiktoken counts ranks, also of steps towards tokens that have no id."""
+    """What vocab() returns. tiktoken counts ranks."""
 
     bytes: list  # of 8191 bytes objects: what each id stands for, symbols in UTF-8
+    ranks: dict  # bytes -> rank, also of steps towards tokens that have no id
     encoding: tiktoken.Encoding  # string -> ranks
     ids: list  # rank -> list of ids
 
@@ -101,6 +102,7 @@ def vocab():
     )
     return Vocab(
         bytes=[token_of_id[i] for i in range(PAD)],
+        ranks=ranks,
         encoding=encoding,
         ids=[ids.get(rank) for rank in range(len(ranks))],
     )
@@ -159,3 +161,27 @@ def is_id(token):
         return 0 <= operator.index(token) < PAD
     except TypeError:  # of another kind than numbers
         return False
+
+
+@functools.cache
+def token_parts():
+    """For each id, the ids that spell the two parts of its token; [] where it has none.
+
+    Of the places to cut, that between the two most wanted: byte-pair merging mostly joins it last.
+    """
+    shipped = vocab()
+    return [parts_of(token, shipped) for token in shipped.bytes]
+
+
+def parts_of(token, shipped):
+    """token_parts() for one token, in bytes."""
+    least = len(shipped.ranks), []
+    for cut in range(1, len(token)):
+        first = shipped.ranks.get(token[:cut])
+        second = shipped.ranks.get(token[cut:])
+        if first is None or second is None:
+            continue
+        ids = shipped.ids[first], shipped.ids[second]
+        if all(ids):  # a lone byte of a symbol has a rank, but no ids
+            least = min(least, (max(first, second), ids[0] + ids[1]))
+    return least[1]

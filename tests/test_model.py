@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask
 
-from model import GPT, GPTConfig, HeadLoss, block_mask
+from loss import HeadLoss, Validity
+from model import GPT, GPTConfig, block_mask
 
 
 def model(block_size=64, **changes):
@@ -60,13 +61,35 @@ def test_head_loss_equals_plain_cross_entropy():
     logits = x @ weight.T
     capped = logits / (1 + (logits / 15) ** 2).sqrt()
     want = F.cross_entropy(capped, targets, ignore_index=-1, reduction="sum")
-    found, each = HeadLoss.apply(x, weight, targets, 15.0, True)
+    found, each = HeadLoss.apply(x, weight, targets, 15.0, True, None)
     torch.testing.assert_close(found, want)
     torch.testing.assert_close(each.sum(), want)
     gradients = torch.autograd.grad(3 * found, [x, weight])
     wanted = torch.autograd.grad(3 * want, [x, weight])
     torch.testing.assert_close(gradients, wanted, rtol=1e-3, atol=1e-4)
     assert not each[:50].any()
+
+
+def test_validity_weighs_the_probability_of_what_cannot_come():
+    torch.manual_seed(0)
+    x = torch.randn(600, 16, requires_grad=True)
+    weight = torch.randn(8192, 16, requires_grad=True)
+    masks = torch.rand(5, 8192) < 0.3
+    places = torch.randint(0, 5, (2, 300))
+    targets = torch.multinomial(masks[places.flatten()].float(), 1)[:, 0]
+    targets[:50] = -1
+    logits = x @ weight.T
+    log_p = (logits / (1 + (logits / 15) ** 2).sqrt()).log_softmax(1)
+    log_allowed = log_p.masked_fill(~masks[places.flatten()], -torch.inf).logsumexp(1)
+    cross_entropy = F.nll_loss(log_p, targets, ignore_index=-1, reduction="sum")
+    want = cross_entropy - 4 * log_allowed[50:].sum()
+    validity = Validity(places, masks, 4.0)
+    found, each = HeadLoss.apply(x, weight, targets, 15.0, True, validity)
+    torch.testing.assert_close(found, want)
+    torch.testing.assert_close(each.sum(), cross_entropy)
+    gradients = torch.autograd.grad(found, [x, weight])
+    wanted = torch.autograd.grad(want, [x, weight])
+    torch.testing.assert_close(gradients, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_the_gradient_of_a_sure_prediction_survives_bf16():
@@ -80,7 +103,7 @@ def test_the_gradient_of_a_sure_prediction_survives_bf16():
     grads = []
     for dtype in torch.float32, torch.bfloat16:
         inputs = x.to(dtype).requires_grad_()
-        loss, each = HeadLoss.apply(inputs, weight, targets, 15.0, True)
+        loss, each = HeadLoss.apply(inputs, weight, targets, 15.0, True, None)
         grads.append(torch.autograd.grad(loss, inputs)[0].float())
     assert 0.001 < (1 - (-each).exp()).median() < 0.1  # how unsure it is
     error = (grads[1] - grads[0]).norm(dim=1) / grads[0].norm(dim=1)

@@ -200,7 +200,7 @@ def test_a_dataset_holds_every_workflow_once_and_no_project_twice(tmp_path):
     done = prepared(f"--input={tmp_path}/in.jsonl", f"--data_dir={folder}", "--num_workers=2")
     assert "300 workflows" in done.stdout and "1 exact" in done.stdout
     assert (tmp_path / "in.jsonl").read_bytes() == before
-    files = {"meta.json", "skipped.jsonl"}
+    files = {"meta.json", "skipped.jsonl", "masks.bin", "train.masks"}
     for split in ("train", "val"):
         files |= {f"{split}.bin", f"{split}.idx", f"{split}.proj"}
     assert set(os.listdir(folder)) == files

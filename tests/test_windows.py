@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from data.epochs import Epoch
 from data.windows import (
     STRIDE,
     WINDOW,
@@ -67,7 +68,8 @@ def test_an_epoch_has_every_token_once_and_hardly_any_padding(tmp_path):
     epochs = [pack(table, block_size, 1, epoch) for epoch in (0, 1)]
     for rows in epochs:
         assert all(row["length"].sum() <= block_size for row in rows)
-        assert 1 - count_targets(rows) / (len(rows) * block_size) < 0.03
+        n_targets = count_targets((None, row) for row in rows)
+        assert 1 - n_targets / (len(rows) * block_size) < 0.03
         windows = np.sort(np.concatenate(rows), order="begin")
         # they tile the file
         ends = np.cumsum(windows["length"])
@@ -97,13 +99,15 @@ def test_a_window_goes_into_the_fullest_row_that_has_room():
 
 def test_a_row_predicts_each_content_token_from_what_is_before_it():
     ids = [np.array([10, 11, 12, 13], np.uint16), np.array([20, 21], np.uint16)]
-    batch = np.zeros((3, 1, 8), np.int64)
+    places = [np.array([1, 2, 3, 4]), np.array([5, 6])]
+    batch = np.zeros((4, 1, 8), np.int64)
     row = np.array([(0, 1, 3, 7 * STRIDE), (1, 0, 2, 0)], WINDOW)
-    fill([row], ids, batch, 8192)
+    fill([(Epoch(ids, places, [row]), row)], batch, 8192)
     assert batch[:, 0].tolist() == [
         [7, 11, 12, 0, 20, 0, 0, 0],
         [11, 12, 13, 20, 21, -1, -1, -1],
         [0, 0, 0, 1, 1, 2, 2, 2],
+        [2, 3, 4, 5, 6, 0, 0, 0],
     ]
 
 

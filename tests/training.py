@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import tct_github_workflow as tct
+from data.masks import MASKS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TRAIN = os.path.join(ROOT, "train.py")
@@ -60,8 +61,18 @@ def write_data(folder, seed=0, documents=120, **changes):
         ids.tofile(folder / f"{split}.bin")
         np.concatenate([[0], np.cumsum(lengths)]).tofile(folder / f"{split}.idx")
         meta[split] = {"documents": n, "tokens": len(ids), "bytes": 9 * len(ids)}
+        if split == "train":
+            write_masks(folder, ids)
     (folder / "meta.json").write_text(json.dumps({**meta, **changes}))
     return folder
+
+
+def write_masks(folder, ids):
+    """Masks as prepare.py writes them: everything might have come, or all even ids, or all odd."""
+    is_even = np.arange(tct.vocab_size()) % 2 == 0
+    masks = np.stack([np.ones_like(is_even), is_even, ~is_even])
+    np.packbits(masks, axis=1).tofile(folder / MASKS)
+    (1 + ids % 2).astype(np.uint16).tofile(folder / "train.masks")
 
 
 ZYGOTE = """

@@ -1,0 +1,119 @@
+"""data/epochs.py and data/masks.py: tokens spelled by their parts, and what might have come."""
+
+import os
+
+import numpy as np
+import pytest
+
+import tct_github_workflow as tct
+from data import masks
+from data.epochs import make_epoch, split_tokens
+from data.masks import EVERYTHING, MASKS, NUMBERS, MaskFiles, places_of, unpack
+from data.windows import load
+from tct_github_workflow.vocab import token_bytes, token_parts
+
+from .preparing import prepared, workflow
+from .training import write_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two folders of real tokens, prepared."""
+    folders = []
+    for name in ("a", "b"):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "in").mkdir()
+        for i in range(30):
+            (folder / "in" / f"{name}{i}.yml").write_text(workflow(f"{name}{i}"))
+        prepared(f"--input={folder}/in", f"--data_dir={folder}/d")
+        folders.append(f"{folder}/d")
+    return load(",".join(folders))
+
+
+def documents_of(epoch, block_size=4096):
+    """Each whole document of an epoch: (ids, numbers of masks)."""
+    found = []
+    for windows in epoch.rows:
+        for folder, begin, length, start in windows.tolist():
+            assert start == 0 and length <= block_size
+            where = slice(begin, begin + length)
+            found.append((epoch.ids[folder][where], epoch.places[folder][where]))
+    return found
+
+
+# ---- parts
+
+
+def test_the_parts_of_a_token_spell_it():
+    parts = token_parts()
+    assert sum(map(bool, parts)) > 7_000
+    for i, of_one in enumerate(parts):
+        if of_one:
+            assert len(of_one) > 1 and b"".join(token_bytes(of_one)) == token_bytes([i])[0]
+
+
+def test_split_documents_say_the_same(data):
+    epoch = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.3)
+    whole = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.0)
+    said = sorted(tct.decode(ids.tolist())[0] for ids, _ in documents_of(epoch))
+    assert said == sorted(tct.decode(ids.tolist())[0] for ids, _ in documents_of(whole))
+    assert sum(map(len, epoch.ids)) > 1.2 * sum(map(len, whole.ids))
+
+
+def test_epochs_are_split_anew_and_each_is_the_same_again(data):
+    first = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.3)
+    again = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.3)
+    second = make_epoch(data, 4096, seed=1, epoch=1, split_share=0.3)
+    assert np.array_equal(first.ids[0], again.ids[0])
+    assert not np.array_equal(first.ids[0], second.ids[0])
+
+
+def test_a_share_of_one_leaves_nothing_that_has_parts():
+    tokens = np.arange(8191, dtype=np.uint16)
+    spelling = split_tokens(tokens, 1.0, np.random.default_rng(0))
+    assert not any(token_parts()[i] for i in np.unique(spelling.ids).tolist())
+    assert np.array_equal(spelling.origin[spelling.is_first], tokens)
+
+
+# ---- masks
+
+
+def test_each_token_of_an_epoch_is_allowed_by_the_mask_at_its_place(data):
+    allowed = unpack(data.masks)
+    for share in (0.0, 0.3):
+        epoch = make_epoch(data, 4096, seed=1, epoch=0, split_share=share)
+        for ids, places in documents_of(epoch):
+            assert allowed[places, ids].all()
+            assert share or EVERYTHING not in places
+
+
+def test_masks_are_the_matchers(data):
+    allowed = unpack(data.masks)
+    for ids, places in documents_of(make_epoch(data, 4096, 1, 0, split_share=0.3))[:10]:
+        matcher = tct.Matcher(rules=masks.RULES)
+        for token, place in zip(ids.tolist(), places.tolist(), strict=True):
+            if place != EVERYTHING:
+                assert np.array_equal(allowed[place], matcher.next_token_mask())
+            assert matcher.accept_token(token)
+
+
+def test_masks_without_a_number_allow_everything(monkeypatch, tmp_path):
+    monkeypatch.setattr(masks, "MAX_MASKS", 5)
+    tokens = tct.encode(tct.yaml_to_json(workflow("x")))
+    with MaskFiles(tmp_path) as files:
+        files.add(places_of(tokens))
+    numbers = np.fromfile(tmp_path / NUMBERS, np.uint16)
+    table = np.fromfile(tmp_path / MASKS, np.uint8).reshape(-1, tct.vocab_size() // 8)
+    assert len(numbers) == len(tokens) and set(numbers.tolist()) == {0, 1, 2, 3, 4}
+    assert len(table) == 5 and unpack(table)[numbers, tokens].all()
+
+
+@pytest.mark.parametrize("name", ["train.masks", "masks.bin"])
+def test_masks_that_do_not_fit_are_refused(tmp_path, name):
+    folder = write_data(tmp_path / "d")
+    os.truncate(folder / name, os.path.getsize(folder / name) // 2048 * 1024)
+    with pytest.raises(ValueError, match="does not fit"):
+        load(str(folder))
+    os.remove(folder / name)
+    with pytest.raises(ValueError, match=name):
+        load(str(folder))
