@@ -13,8 +13,7 @@ Reads  input, which is never changed, or the files of data/pypi_manifest.tsv, wh
 Writes data_dir/{train,val}.bin    uint16 token ids, documents back to back
        data_dir/{train,val}.idx    int64 offsets into .bin, one more than there are documents
        data_dir/{train,val}.proj   uint64, a hash of each document's project: none is on both sides
-       data_dir/train.masks        uint16, what may come at each token: the number of its mask
-       data_dir/masks.bin          the masks, 8,192 bits each
+       data_dir/train.masks        uint16, which mask of masks.bin says what may come at each token
        data_dir/skipped.jsonl      what was left out, and why
        data_dir/meta.json          counts and fingerprints; written last: without it, not finished
 """
