@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel as DDP
 import tct_github_workflow as tct
 from config import configure, fail
 from data.epochs import make_epoch
-from data.masks import unpack
+from data.masks import load_masks, no_masks
 from data.windows import STRIDE, count_targets, fill, load
 from loss import Validity
 from metrics.likelihood import bits_per_byte, token_nats
@@ -168,6 +168,7 @@ check_settings()
 
 try:
     data = load(data_dir)
+    places, masks = load_masks(data) if validity_weight else no_masks(data)
 except ValueError as e:
     fail(e)
 metas = list(data.metas.values())
@@ -200,7 +201,7 @@ def epoch_rows(epoch):
     """The rows of an epoch, in training order: pairs (Epoch, WINDOW array)."""
     n_epochs = max_iters * rows_per_step * block_size / train_tokens
     share = split_share * max(0.0, 1 - epoch / n_epochs)
-    made = make_epoch(data, block_size, seed, epoch, share)
+    made = make_epoch(data, places, block_size, seed, epoch, share)
     return [(made, windows) for windows in made.rows]
 
 
@@ -317,9 +318,9 @@ if is_first:
 # ---- model and optimizers
 
 
-def validity_of(places):
-    """What loss.py needs to weigh what cannot come at these places (B, T)."""
-    return Validity(places, masks, validity_weight) if validity_weight else None
+def validity_of(place):
+    """What loss.py needs to weigh what cannot come. place: (B, T), the number of each mask."""
+    return Validity(place, masks, validity_weight) if validity_weight else None
 
 
 def compile_model():
@@ -366,7 +367,7 @@ def say_what_is_trained():
 
 torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
-masks = torch.from_numpy(unpack(data.masks)).to(device)  # (masks, vocab_size) bool: what might come
+masks = torch.from_numpy(masks).to(device)  # (masks, vocab_size) bool: what might come
 optimizers = raw_model.configure_optimizers(
     learning_rate, embedding_lr, unembedding_lr, weight_decay, (beta1, beta2), dtype == "bfloat16"
 )
@@ -465,11 +466,11 @@ def add_gradients(step):
     # dropout, too, follows from the step
     torch.manual_seed(hash((seed, progress.iter_num, rank)) % 2**63)
     loss_sum = torch.zeros((), device=device)
-    for i, (idx, targets, windows, places) in enumerate(step.micro_batches):
+    for i, (idx, targets, windows, place) in enumerate(step.micro_batches):
         if world_size > 1:
             model.require_backward_grad_sync = i == micro_steps - 1  # what DDP.no_sync() sets
         with autocast:
-            nats, loss = model(idx, targets, "sum", windows, validity_of(places))
+            nats, loss = model(idx, targets, "sum", windows, validity_of(place))
         # DDP takes the mean over processes: world_size makes it a sum
         (loss * (world_size / step.n_targets)).backward()
         loss_sum += nats

@@ -29,14 +29,15 @@ class Spelling(NamedTuple):
     is_first: np.ndarray  # bool (n,): the first part of that token, or the whole
 
 
-def make_epoch(data, block_size, seed, epoch, split_share):
+def make_epoch(data, places, block_size, seed, epoch, split_share):
     """The Epoch of this number.
 
-    data: data.windows.Data. split_share: of the tokens that have parts, how many are spelled so.
+    data: data.windows.Data; places: of data.masks.load_masks(). split_share: of the tokens that
+    have parts, how many are spelled so.
     """
     rng = np.random.default_rng([seed, epoch, 1])
     ids = list(data.ids["train"])
-    places = list(data.places)
+    places = list(places)
     table = data.tables["train"].copy()
     if split_share > 0:
         for folder, tokens in enumerate(ids):

@@ -5,6 +5,7 @@ masks.bin the masks, 8,192 bits each (np.packbits). Half a million tokens have s
 """
 
 import os
+import shlex
 from typing import NamedTuple
 
 import numpy as np
@@ -68,18 +69,39 @@ class MaskFiles:
         self.numbers.write(numbers[places.numbers].tobytes())
 
 
-def load_masks(folder, n_tokens, vocab_size):
-    """(number of the mask before each token of train, int64; packed masks, uint8 (masks, bytes)).
+def load_masks(data):
+    """(places, masks) of a data.windows.Data.
 
-    Raises OSError or ValueError.
+    places: of each folder, int64 (tokens of train,), the number of the mask at each token. masks:
+    bool (masks, vocab_size), of all folders together. Raises ValueError for what is missing or
+    damaged.
     """
+    places = []
+    tables = []
+    for folder, ids in zip(data.metas, data.ids["train"], strict=True):
+        try:
+            numbers, masks = load_folder_masks(folder, len(ids))
+        except (OSError, ValueError) as e:
+            again = shlex.join(["python", "prepare.py", f"--data_dir={folder}"])
+            raise ValueError(
+                f"cannot use the masks in {folder} ({type(e).__name__}: {e}). Run {again} again, "
+                "or train with --validity_weight=0"
+            ) from e
+        places.append(numbers + sum(map(len, tables)))
+        tables.append(masks)
+    return places, np.concatenate(tables)
+
+
+def load_folder_masks(folder, n_tokens):
+    """load_masks() for one folder. Raises OSError or ValueError."""
     numbers = np.fromfile(os.path.join(folder, "train.masks"), np.uint16)
-    masks = np.fromfile(os.path.join(folder, MASKS), np.uint8).reshape(-1, vocab_size // 8)
-    if len(numbers) != n_tokens or numbers.max(initial=0) >= len(masks):
+    packed = np.fromfile(os.path.join(folder, MASKS), np.uint8).reshape(-1, tct.vocab_size() // 8)
+    if len(numbers) != n_tokens or numbers.max(initial=0) >= len(packed):
         raise ValueError(f"train.masks or {MASKS} does not fit train.bin")
-    return numbers.astype(np.int64), masks
+    return numbers.astype(np.int64), np.unpackbits(packed, axis=1).view(bool)
 
 
-def unpack(masks):
-    """Packed masks -> bool (masks, vocab_size)."""
-    return np.unpackbits(masks, axis=1).view(bool)
+def no_masks(data):
+    """What load_masks() returns, where everything might have come."""
+    places = [np.full(len(ids), EVERYTHING) for ids in data.ids["train"]]
+    return places, np.ones((1, tct.vocab_size()), bool)

@@ -20,8 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.masks import load_masks
-
 STRIDE = 32  # windows start at its multiples; the position token counts in it
 
 # A window of a training row
@@ -88,8 +86,6 @@ class Data(NamedTuple):
     ids: dict  # {split: [uint16 array, memory-mapped, one for each folder]}
     tables: dict  # {split: (documents, 3) int64: folder number, first id, length}
     metas: dict  # {folder: its meta.json}
-    places: list  # of each folder, int64 (tokens of train,): the mask before each token
-    masks: np.ndarray  # (masks, vocab_size / 8) uint8, packed, of all folders together
 
     def documents(self, split):
         """The ids of each document: a list of uint16 arrays."""
@@ -102,7 +98,7 @@ def load(data_dir):
 
     Raises ValueError for what is missing, damaged or not the same tokenizer's.
     """
-    data = Data({"train": [], "val": []}, {"train": [], "val": []}, {}, [], [])
+    data = Data({"train": [], "val": []}, {"train": [], "val": []}, {})
     for number, folder in enumerate(data_dir.split(",")):
         try:
             load_folder(data, folder, number)
@@ -125,7 +121,7 @@ def load(data_dir):
                 f"{data_dir} has no documents for {split}. Name a second folder that has, after a "
                 "comma, or run prepare.py with a --train_split between 0 and 1"
             )
-    return data._replace(tables=tables, masks=np.concatenate(data.masks))
+    return data._replace(tables=tables)
 
 
 def load_folder(data, folder, number):
@@ -154,9 +150,6 @@ def load_folder(data, folder, number):
         data.ids[split].append(ids)
         folders = np.full_like(lengths, number)
         data.tables[split].append(np.stack([folders, offsets[:-1], lengths], axis=1))
-    places, masks = load_masks(folder, meta["train"]["tokens"], meta["vocab_size"])
-    data.places.append(places + sum(map(len, data.masks)))
-    data.masks.append(masks)
     data.metas[folder] = meta
 
 

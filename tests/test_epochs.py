@@ -8,7 +8,7 @@ import pytest
 import tct_github_workflow as tct
 from data import masks
 from data.epochs import make_epoch, split_tokens
-from data.masks import EVERYTHING, MASKS, NUMBERS, MaskFiles, places_of, unpack
+from data.masks import EVERYTHING, NUMBERS, MaskFiles, load_masks, no_masks, places_of
 from data.windows import load
 from tct_github_workflow.vocab import token_bytes, token_parts
 
@@ -28,6 +28,11 @@ def data(tmp_path_factory):
         prepared(f"--input={folder}/in", f"--data_dir={folder}/d")
         folders.append(f"{folder}/d")
     return load(",".join(folders))
+
+
+def epoch_of(data, number, split_share):
+    places, _ = load_masks(data)
+    return make_epoch(data, places, 4096, 1, number, split_share)
 
 
 def documents_of(epoch, block_size=4096):
@@ -53,17 +58,17 @@ def test_the_parts_of_a_token_spell_it():
 
 
 def test_split_documents_say_the_same(data):
-    epoch = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.3)
-    whole = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.0)
+    epoch = epoch_of(data, 0, 0.3)
+    whole = epoch_of(data, 0, 0.0)
     said = sorted(tct.decode(ids.tolist())[0] for ids, _ in documents_of(epoch))
     assert said == sorted(tct.decode(ids.tolist())[0] for ids, _ in documents_of(whole))
     assert sum(map(len, epoch.ids)) > 1.2 * sum(map(len, whole.ids))
 
 
 def test_epochs_are_split_anew_and_each_is_the_same_again(data):
-    first = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.3)
-    again = make_epoch(data, 4096, seed=1, epoch=0, split_share=0.3)
-    second = make_epoch(data, 4096, seed=1, epoch=1, split_share=0.3)
+    first = epoch_of(data, 0, 0.3)
+    again = epoch_of(data, 0, 0.3)
+    second = epoch_of(data, 1, 0.3)
     assert np.array_equal(first.ids[0], again.ids[0])
     assert not np.array_equal(first.ids[0], second.ids[0])
 
@@ -79,17 +84,17 @@ def test_a_share_of_one_leaves_nothing_that_has_parts():
 
 
 def test_each_token_of_an_epoch_is_allowed_by_the_mask_at_its_place(data):
-    allowed = unpack(data.masks)
+    _, allowed = load_masks(data)
     for share in (0.0, 0.3):
-        epoch = make_epoch(data, 4096, seed=1, epoch=0, split_share=share)
+        epoch = epoch_of(data, 0, share)
         for ids, places in documents_of(epoch):
             assert allowed[places, ids].all()
             assert share or EVERYTHING not in places
 
 
 def test_masks_are_the_matchers(data):
-    allowed = unpack(data.masks)
-    for ids, places in documents_of(make_epoch(data, 4096, 1, 0, split_share=0.3))[:10]:
+    _, allowed = load_masks(data)
+    for ids, places in documents_of(epoch_of(data, 0, 0.3))[:10]:
         matcher = tct.Matcher(rules=masks.RULES)
         for token, place in zip(ids.tolist(), places.tolist(), strict=True):
             if place != EVERYTHING:
@@ -102,18 +107,21 @@ def test_masks_without_a_number_allow_everything(monkeypatch, tmp_path):
     tokens = tct.encode(tct.yaml_to_json(workflow("x")))
     with MaskFiles(tmp_path) as files:
         files.add(places_of(tokens))
-    numbers = np.fromfile(tmp_path / NUMBERS, np.uint16)
-    table = np.fromfile(tmp_path / MASKS, np.uint8).reshape(-1, tct.vocab_size() // 8)
-    assert len(numbers) == len(tokens) and set(numbers.tolist()) == {0, 1, 2, 3, 4}
-    assert len(table) == 5 and unpack(table)[numbers, tokens].all()
+    (tmp_path / NUMBERS).rename(tmp_path / "train.masks")
+    numbers, allowed = masks.load_folder_masks(tmp_path, len(tokens))
+    assert set(numbers.tolist()) == {0, 1, 2, 3, 4} and len(allowed) == 5
+    assert allowed[numbers, tokens].all() and allowed[EVERYTHING].all()
 
 
 @pytest.mark.parametrize("name", ["train.masks", "masks.bin"])
-def test_masks_that_do_not_fit_are_refused(tmp_path, name):
+def test_masks_that_do_not_fit_are_refused_and_can_be_done_without(tmp_path, name):
     folder = write_data(tmp_path / "d")
     os.truncate(folder / name, os.path.getsize(folder / name) // 2048 * 1024)
+    data = load(str(folder))
     with pytest.raises(ValueError, match="does not fit"):
-        load(str(folder))
+        load_masks(data)
     os.remove(folder / name)
-    with pytest.raises(ValueError, match=name):
-        load(str(folder))
+    with pytest.raises(ValueError, match=f"{name}.*validity_weight=0"):
+        load_masks(data)
+    (places,), allowed = no_masks(data)
+    assert len(places) == len(data.ids["train"][0]) and allowed[places].all()
