@@ -4,7 +4,8 @@ n_head = 2
 n_embd = 128
 # short rows make attention cheap; nine workflows of ten fit, longer ones are read in windows
 block_size = 256
-# 8 rows * 256 tokens = 2,048 tokens a step; 527,000 tokens, the default data, are 258 steps
+# 8 rows * 256 tokens = 2,048 tokens a step; the default data, 527,000 tokens, are 258 steps,
+# and 287 with a tenth of them spelled by their parts
 batch_size = 8
 gradient_accumulation_steps = 1
 max_iters = 850
