@@ -5,12 +5,12 @@ masks.bin the masks, 8,192 bits each (np.packbits). Half a million tokens have s
 """
 
 import os
-import shlex
 from typing import NamedTuple
 
 import numpy as np
 
 import tct_github_workflow as tct
+from run.commands import command_to_prepare
 
 RULES = "schema"  # decodes and fits the schema; others would take several times as long
 EVERYTHING = 0  # number of the mask that allows all tokens
@@ -82,10 +82,9 @@ def load_masks(data):
         try:
             numbers, masks = load_folder_masks(folder, len(ids))
         except (OSError, ValueError) as e:
-            again = shlex.join(["python", "prepare.py", f"--data_dir={folder}"])
             raise ValueError(
-                f"cannot use the masks in {folder} ({type(e).__name__}: {e}). Run {again} again, "
-                "or train with --validity_weight=0"
+                f"cannot use the masks in {folder} ({type(e).__name__}: {e}). "
+                f"Run {command_to_prepare(folder)} again, or train with --validity_weight=0"
             ) from e
         places.append(numbers + sum(map(len, tables)))
         tables.append(masks)
@@ -102,6 +101,6 @@ def load_folder_masks(folder, n_tokens):
 
 
 def no_masks(data):
-    """What load_masks() returns, where everything might have come."""
-    places = [np.full(len(ids), EVERYTHING) for ids in data.ids["train"]]
+    """What load_masks() returns, where everything might have come; it takes no memory."""
+    places = [np.broadcast_to(EVERYTHING, len(ids)) for ids in data.ids["train"]]
     return places, np.ones((1, tct.vocab_size()), bool)

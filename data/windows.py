@@ -15,10 +15,11 @@ import bisect
 import itertools
 import json
 import os
-import shlex
 from typing import NamedTuple
 
 import numpy as np
+
+from run.commands import command_to_prepare
 
 STRIDE = 32  # windows start at its multiples; the position token counts in it
 
@@ -103,9 +104,9 @@ def load(data_dir):
         try:
             load_folder(data, folder, number)
         except (OSError, ValueError, KeyError) as e:
-            again = shlex.join(["python", "prepare.py", f"--data_dir={folder}"])
             raise ValueError(
-                f"cannot use the data in {folder} ({type(e).__name__}: {e}). Run {again}"
+                f"cannot use the data in {folder} ({type(e).__name__}: {e}). "
+                f"Run {command_to_prepare(folder)}"
             ) from e
         first = next(iter(data.metas.values()))
         for key in ("vocab_size", "tokenizer_hash"):

@@ -4,6 +4,11 @@ import shlex
 import sys
 
 
+def command_to_prepare(folder):
+    """What writes a data folder anew."""
+    return shlex.join(["python", "prepare.py", f"--data_dir={folder}"])
+
+
 def command_to_resume(processes):
     """What continues this run. processes: its run.processes.Processes."""
     arguments = [a for a in sys.argv if not a.startswith("--init_from")]
