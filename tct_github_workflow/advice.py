@@ -7,7 +7,8 @@ These are rules of actionlint's that real workflows keep. Shared with the matche
 data only clean_syntax.py's tables of names.
 
     steps      a job has steps, or uses a workflow
-    empty      `needs` names some job, a combination of a matrix has some value
+    empty      `needs` names some job, `run` is some script, a combination of a matrix some value
+    needs      a job needs another once
     workflow   a job calls a file in .github/workflows, of another repository at a ref
     variable   environment variables have names that a shell can read
     shell      a shell is one that runners have, or a command with {0} in it
@@ -22,6 +23,7 @@ data only clean_syntax.py's tables of names.
 
 import re
 
+from .conversion import needs_of
 from .expression_parser import OPEN, is_whole, read_tokens, split
 from .oddities import oddities
 
@@ -63,8 +65,7 @@ def problems(workflow, expressions):
 def check_job(job, path, report):
     if "uses" not in job and "steps" not in job:
         report(path, "steps", "a job without steps does nothing")
-    if job.get("needs") == []:
-        report((*path, "needs"), "empty", "a list of no jobs")
+    check_needs(job, (*path, "needs"), report)
     check_workflow(job.get("uses"), (*path, "uses"), report)
     check_variables(job, path, report)
     check_variables(job.get("container"), (*path, "container"), report)
@@ -81,6 +82,19 @@ def check_job(job, path, report):
         check_shell({"run": step}, (*path, "steps", i), report)
         check_condition(step, (*path, "steps", i), report)
         check_single(step, (*path, "steps", i), report)
+        if step.get("run") == "":
+            report((*path, "steps", i, "run"), "empty", "a script of nothing")
+
+
+def check_needs(job, path, report):
+    """The jobs that a job needs."""
+    if job.get("needs") == []:
+        report(path, "empty", "a list of no jobs")
+    seen = set()
+    for name in needs_of(job):
+        if name in seen:
+            report(path, "needs", f"{name:.60} is needed twice")
+        seen.add(name)
 
 
 def check_workflow(uses, path, report):

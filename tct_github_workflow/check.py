@@ -24,8 +24,8 @@ Rules, the values of Problem.rule:
     id-case, uses, matrix, concurrency, limit
                  SERVER_RULES: GitHub's servers refuse it, the parser that it publishes does not
     reference    a name in an expression that does not exist: GitHub runs it, but reads nothing
-    steps, empty, workflow, variable, shell, condition, glob, matrix, value, description, oddity
-                 where it is asked for: GitHub runs it, but nobody means it, see advice.py
+    steps, empty, needs, workflow, variable, shell, condition, glob, matrix, value, description,
+    oddity       where it is asked for: GitHub runs it, but nobody means it, see advice.py
 """
 
 import functools

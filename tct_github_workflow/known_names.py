@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple, Optional
 
 from .automaton import FAR
+from .clean_syntax import FILTERED
 from .expression_control import NAMED_CONTEXTS
 from .grammar import EMPTY
 from .token_table import spelled
@@ -34,7 +35,11 @@ class KnownNames(NamedTuple):
     jobs: frozenset = EMPTY
     last_step: frozenset = EMPTY  # the last id of a step, alone
     wanted: frozenset = EMPTY  # (context, name, tokens that it takes besides the way there)
-    filtered: tuple = NAMED_CONTEXTS  # contexts after which .* may stand
+    is_clean: bool = False  # by the rules "clean"
+
+    def filtered(self):
+        """Contexts after which .* may stand."""
+        return FILTERED if self.is_clean else NAMED_CONTEXTS
 
     def of(self, context, frame):
         """Names of a context that an expression in a frame may use, or ANYTHING."""
@@ -127,7 +132,7 @@ def tokens_to_finish(names, reading, frame):
     known = names.known_names.of(context, frame)
     if known is ANYTHING:
         return 0
-    if not begun and context in names.known_names.filtered:
+    if not begun and context in names.known_names.filtered():
         return 0  # a *
     if begun.startswith(b"["):
         name = name_in_index(begun)

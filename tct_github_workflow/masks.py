@@ -68,7 +68,7 @@ def thread_costs(thread):
         costs = costs_with_first_names(thread, costs, base, key, first)
     costs = with_names(thread, costs, base)
     if names.known_names and not is_text:
-        few = few_keys(thread)
+        few = few_keys(thread, with_routes=True)
         costs = with_begun_references(few, alone, costs, base, key, costs_if_pending)
     return costs, base + names.owed
 
@@ -173,12 +173,15 @@ def place_costs(thread, names, base):
     return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
 
 
-def few_keys(thread):
-    """The thread with those keys alone on which the costs of a place depend."""
+def few_keys(thread, with_routes=False):
+    """The thread with those keys alone on which the costs of a place depend.
+
+    with_routes: and those that lead to names (a step with an id, for example, may not use it).
+    """
     if not is_before_key(thread):
         return thread
     frame = thread.frame
-    keys = frame.keys & relevant_keys(frame, thread.names.pending)
+    keys = frame.keys & relevant_keys(frame, with_routes or thread.names.pending)
     return thread._replace(frame=Frame(frame.type, frame.parent, keys, frame.asked, frame.count))
 
 

@@ -10,7 +10,6 @@ import gc
 import numpy as np
 
 from .automaton import FAR
-from .clean_syntax import FILTERED
 from .compiler import grammar
 from .errors import DecodeError
 from .known_names import KnownNames
@@ -21,7 +20,7 @@ from .threads import DONE, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
 
 # Of the rules under which names in expressions must resolve
-NAMES_AT_START = {"references": KnownNames(), "clean": KnownNames(filtered=FILTERED)}
+NAMES_AT_START = {"references": KnownNames(), "clean": KnownNames(is_clean=True)}
 
 
 class Matcher:

@@ -83,7 +83,8 @@ class Names(NamedTuple):
         if self.type is None:
             return self
         if name in self.jobs or name in self.promised:
-            if self.is_needed_by(name, self.job):
+            is_twice = self.is_clean() and (self.job, name) in self.needs
+            if is_twice or self.is_needed_by(name, self.job):
                 return None
             return give(self._replace(needs=self.needs | {(self.job, name)}), "needs", name)
         if len(name) > MAX_ID or name.upper() in self.taken(NEEDS):
@@ -94,6 +95,10 @@ class Names(NamedTuple):
             owed=self.owed + self.cost_of_job(name),
         )
         return give(give(names, "needs", name), "jobs", name)
+
+    def is_clean(self):
+        """Whether the rules "clean" hold: no job is named twice in one `needs`."""
+        return self.known_names is not None and self.known_names.is_clean
 
     def cost_of_need(self, name):
         """Tokens of the job that it takes to need `name`, in lower case; FAR if it must not."""
@@ -139,7 +144,9 @@ class Names(NamedTuple):
         """All that add() and tokens_for() depend on, for caches."""
         if role == STEP_ID:
             return self.steps, tuple(wanted_of(self, "steps"))
-        known = self.known_names and KnownNames(wanted=self.known_names.wanted)
+        known = self.known_names
+        if known:
+            known = KnownNames(wanted=known.wanted, is_clean=known.is_clean)
         return self._replace(steps=EMPTY, known_names=known)
 
     @functools.lru_cache(1 << 10)  # noqa: B019 (few, and values themselves)

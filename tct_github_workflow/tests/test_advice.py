@@ -24,6 +24,13 @@ def with_matrix(matrix):
     return job_with(strategy={"matrix": matrix})
 
 
+def needing(*jobs):
+    document = job_with(needs=list(jobs))
+    for name in jobs:
+        document["jobs"][name] = {"runs-on": "x", "steps": STEPS}
+    return document
+
+
 def calling(workflow):
     return {"on": "push", "jobs": {"a": {"uses": workflow}}}
 
@@ -45,6 +52,7 @@ GOOD = [
     job_with(env={"A-b.c": 1, "(^_^)": None, "é": "a b = c"}),
     job_with(defaults={"run": {"shell": "${{ vars.shell }}"}}),
     with_step(shell="bash -el {0}"),
+    needing("b", "c"),
     with_step(**{"if": "${{ github.ref == 'x' }}"}),
     with_step(**{"if": "github.ref == '${'"}),
     calling("./.github/workflows/a.yml"),
@@ -58,6 +66,8 @@ BAD = [
     ("workflow", "$.jobs.a.uses", calling("./.github/workflows/a.yml@d")),
     ("workflow", "$.jobs.a.uses", calling("a/b/.github/workflows/c.yml")),
     ("empty", "$.jobs.a.needs", job_with(needs=[])),
+    ("empty", "$.jobs.a.steps[0].run", with_step(run="")),
+    ("needs", "$.jobs.a.needs", needing("b", "b")),
     ("workflow", "$.jobs.a.uses", calling("$/.github/workflows/a.yml")),
     ("empty", "$.jobs.a.strategy.matrix.include[0]", with_matrix({"a": [1], "include": [{}]})),
     ("matrix", "$.jobs.a.strategy.matrix", with_matrix("${{ vars.x }}")),

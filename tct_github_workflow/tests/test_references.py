@@ -147,7 +147,7 @@ WHOLE = {
         },
     },
 }
-WHOLE["jobs"]["b"]["steps"] = [{"run": "", "id": "x"}]
+WHOLE["jobs"]["b"]["steps"] = [{"run": "r", "id": "x"}]
 
 
 def beginnings(seed, n, rules="references"):
@@ -187,6 +187,19 @@ def test_masks_equal_brute_force_after_a_dot_and_within_a_name(text, rules):
             n_tried += 1
             np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
     assert n_tried or "jobs" in text
+
+
+@pytest.mark.parametrize(
+    "job", [{"steps": [{"run": "x", "id": "b"}]}, {"needs": ["c", "b"]}, {"needs": ["b"]}]
+)
+@pytest.mark.parametrize("rules", RESOLVING)
+def test_masks_equal_brute_force_after_a_name_is_given(job, rules):
+    """No step uses its own id; `needs` names no job twice."""
+    begun = linear.linearise(
+        {"jobs": {"b": {"runs-on": "x", "steps": [{"run": "x"}]}, "j": job}}
+    ).rstrip(CLOSE + EOD)
+    matcher = tct.Matcher(vocab.encode_symbols(begun), rules)
+    np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
 
 
 def test_needs_alone_names_no_other_job_than_the_one_that_is_wanted():
