@@ -31,7 +31,7 @@ import tct_github_workflow as tct
 from config import configure, fail, say_when_stopped
 from data import windows
 from data.files import write_whole
-from generate import generate
+from generate import SamplingParams, generate
 from metrics import completion
 from metrics.candidates import read_candidates
 from metrics.facts import collect_facts, command_line, facts_page
@@ -126,16 +126,13 @@ def read_workflow(ids):
 def draw_samples(model, name, constrained):
     """[Candidate], by number: the order in which they end depends on batch_size."""
     candidates = {}
-    drawn = generate(
-        model,
-        [((), ())] * num_samples,
-        max_new_tokens,
-        temperature,
+    params = SamplingParams(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
         seed=seed,
-        constrained=constrained,
-        batch_size=batch_size,
-        rules=rules,
+        rules=rules if constrained else None,
     )
+    drawn = generate(model, [((), ())] * num_samples, params, batch_size)
     for sample in progress(drawn, name, num_samples):
         judged = judge_tokens(sample.tokens)
         candidate = Candidate(judged, sample.finish, sample.n_drawn, sample.n_refused)
@@ -146,15 +143,14 @@ def draw_samples(model, name, constrained):
 def complete(model, tasks):
     """The model's completion.Guess for each task, greedily."""
     guesses = {}
-    drawn = generate(
-        model,
-        [(task.prompt, [task.next_text]) for task in tasks],
-        max_cut_tokens,
+    prompts = [(task.prompt, [task.next_text]) for task in tasks]
+    params = SamplingParams(
+        max_new_tokens=max_cut_tokens,
         temperature=0.0,
-        batch_size=COMPLETIONS_AT_ONCE,
-        until=completion.has_ended_steps,
         rules="schema",  # what the author began may break the others: names that do not resolve
     )
+    until = completion.has_ended_steps
+    drawn = generate(model, prompts, params, COMPLETIONS_AT_ONCE, until)
     for sample in progress(drawn, "completing", len(tasks)):
         task = tasks[sample.number]
         guesses[sample.number] = completion.read_guess(task, sample.tokens, sample.finish)

@@ -1,15 +1,18 @@
 """Continues documents with a model, token by token, many side by side, each guided by a Matcher.
 
-    for sample in generate(model, [((), ())] * 50): ...     50 workflows from nothing
-    generate(model, [tct.encode_prefix("on: pu")])          one that somebody has begun
+    params = SamplingParams(temperature=0.8)
+    for sample in generate(model, [((), ())] * 50, params): ...     50 workflows from nothing
+    generate(model, [tct.encode_prefix("on: pu")], params)          one that somebody has begun
 
-Four steps a token: read_new (the model reads what each row got last), choose (draw, ask the
+Four steps a token: read_new (the model reads what each row got last), take_tokens (draw, ask the
 matcher; where it refuses go back a little, or draw from what it allows), find_finish,
 replace_finished. For sample.py and eval.py.
 """
 
 import functools
+import itertools
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +23,30 @@ from data.windows import next_start, open_window
 from tct_github_workflow.alphabet import EOD
 from tct_github_workflow.rules import DEFAULT_RULES
 from tct_github_workflow.token_table import token_table
-from tct_github_workflow.vocab import vocab
+from tct_github_workflow.vocab import PAD, VOCAB_SIZE, vocab
 
 TRIES = 4  # times that a row goes back to the same place
 PROMPTS_AT_ONCE = 16  # long inputs are read in small batches, to bound the padding
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample. What stands here is the model's own distribution, held to all rules."""
+
+    max_new_tokens: int = 1024  # of a sample
+    temperature: float = 1.0  # 0.0: the likeliest token
+    top_k: int = 0  # only the k likeliest tokens; 0: all
+    top_p: float = 1.0  # only the likeliest that make up this share; 1.0: all
+    min_p: float = 0.0  # only those at least so many times as likely as the likeliest; 0.0: all
+    seed: int = 1337  # sample i follows from (seed, i)
+    rules: str | None = DEFAULT_RULES  # what tct.Matcher holds a sample to; None: nothing
+
+    def is_greedy(self):
+        """Whether there is no chance in it; no float32 is between that and 0.0."""
+        return self.temperature < torch.finfo(torch.float32).tiny
+
+
+GREEDY = SamplingParams(top_k=1)  # draws what temperature 0.0 would, without dividing by it
 
 
 class Finish:
@@ -45,11 +68,34 @@ class Sample(NamedTuple):
     n_refused: int  # of them, that the matcher refused
 
 
+@torch.no_grad()
+def generate(model, prompts, params, batch_size=50, until=None, watch=None):
+    """Yields a Sample for each of the prompts as it is done, those with short prompts first.
+
+    prompts: a list of (ids, texts): the document's first ids, then byte strings of which one has to
+    come next, however it is split into tokens (() for none), as encode_prefix() returns them.
+    batch_size: rows side by side; the samples do not depend on it. until(tokens): true if a sample
+    ends here. watch(tokens) sees prompt 0 grow, without what may be taken back.
+    """
+    waiting = new_rows(prompts, params)
+    rows = list(itertools.islice(waiting, batch_size))
+    longest = max(len(ids) for ids, _ in prompts) + 1 + params.max_new_tokens
+    cache = model.new_cache(len(rows), min(model.config.block_size, longest))
+    while rows:
+        logits = read_new(model, cache, rows)
+        for row in take_tokens(rows, cache, logits, params):
+            row.finish = find_finish(row, until)
+            if watch and row.number == 0:
+                watch(row.settled())
+        for row in replace_finished(rows, cache, waiting):
+            yield Sample(row.number, row.tokens, row.finish, row.n_drawn, row.n_refused)
+
+
 # --------------------------------------------------------------------------------------------------
 # drawing a token
 
 
-def draw(logits, u, allowed=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
+def draw(logits, u, params, allowed=None):
     """Token ids (B,), drawn by the uniform numbers u, a float64 tensor (B,) on the CPU, in [0, 1).
 
     logits: (B, V). allowed: bool (B, V), or None for all; at least one in each row.
@@ -59,48 +105,53 @@ def draw(logits, u, allowed=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0
     the ids, so a logit that differs in its last bit (as another batch size makes it) hardly ever
     changes the result.
     """
-    if temperature < torch.finfo(torch.float32).tiny:
-        temperature = 1.0
-        top_k = 1
-    cut = functools.partial(likely, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    kept = cut(logits)
+    if params.is_greedy():
+        params = GREEDY
+    kept = likely(logits, params)
     if allowed is not None:
         allowed = allowed.to(logits.device)
         both = kept & allowed
-        others = cut(logits.masked_fill(~allowed, -torch.inf))
+        others = likely(logits.masked_fill(~allowed, -torch.inf), params)
         kept = torch.where(both.any(-1, keepdim=True), both, others)
-    p = probabilities(logits.masked_fill(~kept, -torch.inf), temperature)
+    p = probabilities(logits.masked_fill(~kept, -torch.inf), params.temperature)
     cdf = p.cpu().double().cumsum(-1)  # on the CPU: MPS has no float64
-    tokens = torch.searchsorted(cdf, u[:, None] * cdf[:, -1:], right=True)[:, 0]
-    return tokens.clamp(max=p.size(1) - 1)
+    total = cdf[:, -1:]
+    tokens = torch.searchsorted(cdf, u[:, None] * total, right=True)
+    return tokens[:, 0].clamp(max=p.size(1) - 1)
 
 
 def probabilities(logits, temperature):
     # with the maximum at 0 no division overflows, however low the temperature
-    return ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
+    logits = logits - logits.amax(-1, keepdim=True)
+    return (logits / temperature).softmax(-1)
 
 
-def likely(logits, temperature, top_k, top_p, min_p):
+def likely(logits, params):
     """bool (B, V): the tokens that may be drawn.
 
-    They are the top_k likeliest (0: all), of them the likeliest that make up top_p, with the first
-    that reaches it (https://arxiv.org/abs/1904.09751), and of them those at least min_p times as
-    likely as the likeliest (https://arxiv.org/abs/2407.01082).
+    They are the top_k likeliest, of them the likeliest that make up top_p, with the first that
+    reaches it (https://arxiv.org/abs/1904.09751), and of them those at least min_p times as likely
+    as the likeliest (https://arxiv.org/abs/2407.01082).
     """
     kept = logits > -torch.inf
-    if top_k:
-        best = logits.topk(min(top_k, logits.size(-1))).indices
+    if params.top_k:
+        best = logits.topk(min(params.top_k, logits.size(-1))).indices
         kept &= torch.zeros_like(kept).scatter_(1, best, True)
-    if top_p < 1:
-        p = probabilities(logits.masked_fill(~kept, -torch.inf), temperature)
+    if params.top_p < 1:
+        p = probabilities(logits.masked_fill(~kept, -torch.inf), params.temperature)
         ranked, order = p.sort(dim=-1, descending=True, stable=True)
         likelier = ranked.cumsum(-1) - ranked  # the share of the tokens before this one
-        too_many = likelier >= top_p
+        too_many = likelier >= params.top_p
         too_many[:, 0] = False
         kept &= torch.zeros_like(kept).scatter_(1, order, ~too_many)
-    if min_p:
-        kept &= logits >= logits.amax(-1, keepdim=True) + temperature * math.log(min_p)
+    if params.min_p:
+        likeliest = logits.amax(-1, keepdim=True)
+        kept &= logits >= likeliest + params.temperature * math.log(params.min_p)
     return kept
+
+
+# --------------------------------------------------------------------------------------------------
+# what is known of tokens
 
 
 @functools.lru_cache(64)
@@ -109,21 +160,28 @@ def spells(texts):
 
     texts: a tuple of byte strings.
     """
-    fits = []
-    for token in vocab().bytes:
-        fits.append(any(t.startswith(token) or token.startswith(t) for t in texts))
-    return np.array([*fits, False])  # pad_token() spells nothing
+    mask = np.zeros(VOCAB_SIZE, bool)  # pad_token() spells nothing
+    for i, token in enumerate(vocab().bytes):
+        mask[i] = token.startswith(texts) or any(text.startswith(token) for text in texts)
+    return mask
 
 
 @functools.cache
 def has_bracket():
-    """bool (V - 1,): the tokens in which an object or list begins or ends; pad_token() is last."""
-    table = token_table()
-    return (table.n_opened > 0) | (table.n_closed > 0)
+    """bool (V,): the tokens in which an object or list begins or ends."""
+    mask = np.zeros(VOCAB_SIZE, bool)  # pad_token() has none
+    n_brackets = token_table().n_opened + token_table().n_closed
+    mask[:PAD] = n_brackets > 0
+    return mask
+
+
+def bytes_of(token):
+    """What the token stands for; pad_token() stands for nothing."""
+    return vocab().bytes[token] if token != PAD else b""
 
 
 # --------------------------------------------------------------------------------------------------
-# the loop
+# a row
 
 
 class Place(NamedTuple):
@@ -137,7 +195,8 @@ class Place(NamedTuple):
 class Row:
     """A sample on its way: what it holds, what the model has not read of it, what may follow."""
 
-    def __init__(self, number, ids, texts, matcher, seed, max_tries):
+    def __init__(self, number, prompt, matcher, params):
+        ids, texts = prompt
         self.number = number  # of its prompt
         self.tokens = list(ids)  # all ids so far, the prompt's included
         self.n_prompt = len(ids)
@@ -145,36 +204,43 @@ class Row:
         self.start = 0  # of the model's window: the first token in it
         self.unread = [0, *ids]  # what the model has not read yet, the position token first
         self.matcher = matcher  # None: unconstrained
-        self.place = Place(len(ids), self.texts, matcher)  # to go back to
+        self.params = params
+        self.place = self.here()  # to go back to
         self.n_tries = 0  # how often it went back there
-        self.max_tries = max_tries
-        self.rng = np.random.default_rng([seed, number])
+        self.rng = np.random.default_rng([params.seed, number])
         self.n_drawn = 0
         self.n_refused = 0
         self.closed_by_budget = False  # a token was refused for no other reason
         self.finish = None  # one of Finish, once it has
 
-    def budget(self, max_new_tokens):
+    def tokens_left(self):
         """How many tokens may still follow."""
-        return max_new_tokens - (len(self.tokens) - self.n_prompt)
+        return self.params.max_new_tokens - (len(self.tokens) - self.n_prompt)
 
-    def mask(self, budget=None):
-        """bool (V,): the ids that may follow; with a budget, those that keep to it."""
+    def mask(self):
+        """bool (V,): the ids that may follow."""
         if self.matcher is None:
             return spells(self.texts)
-        mask = self.matcher.next_token_mask(tokens_left=budget)
+        mask = self.matcher.next_token_mask(tokens_left=self.tokens_left())
         return mask & spells(self.texts) if self.texts else mask
 
-    def accepts(self, token, budget):
-        """Whether the prompt's text and the matcher allow the token; then the matcher moves on."""
+    def take(self, token):
+        """Appends the token if the prompt's texts and the matcher allow it. Returns whether."""
         if self.texts and not spells(self.texts)[token]:
             return False
-        if self.matcher is None:
-            return True
-        before = self.matcher
-        self.matcher = before.fork()
-        if self.matcher.accept_token(token, budget):
-            if has_bracket()[token]:
+        if self.matcher and not self.match(token):
+            return False
+        self.tokens.append(token)
+        self.unread = [token]
+        if self.texts:
+            self.texts = after_token(self.texts, bytes_of(token))
+        return True
+
+    def match(self, token):
+        """The matcher takes the token, or refuses it. Returns whether it took it."""
+        before = self.here() if has_bracket()[token] else None
+        if self.matcher.accept_token(token, self.tokens_left()):
+            if before:
                 self.move_place(before)
             return True
         self.n_refused += 1
@@ -182,23 +248,29 @@ class Row:
             self.closed_by_budget = True
         return False
 
-    def move_place(self, matcher):
-        """The row can go back to where it stands now, no further."""
-        if len(self.tokens) > self.place.n_tokens:
+    def here(self):
+        """The Place where it stands."""
+        return Place(len(self.tokens), self.texts, fork(self.matcher))
+
+    def move_place(self, place):
+        """From now on the row can go back to this place, no further."""
+        if place.n_tokens > self.place.n_tokens:
             self.n_tries = 0
-        self.place = Place(len(self.tokens), self.texts, matcher)
+        self.place = place
 
     def can_go_back(self):
         """Whether it may try again from its place."""
-        is_behind = self.start <= self.place.n_tokens < len(self.tokens)
-        return is_behind and self.n_tries < self.max_tries and not self.closed_by_budget
+        if self.params.is_greedy() or self.closed_by_budget:  # it would end alike
+            return False
+        is_in_window = self.start <= self.place.n_tokens < len(self.tokens)
+        return is_in_window and self.n_tries < TRIES
 
     def go_back(self, vocab_size):
         """Returns how much of its window the model has read there."""
         self.n_tries += 1
         del self.tokens[self.place.n_tokens :]
         self.texts = self.place.texts
-        self.matcher = self.place.matcher
+        self.matcher = fork(self.place.matcher)
         # the last token is read again: what follows it is drawn from what the model says then
         *read, last = open_window(self.tokens, self.start, vocab_size)
         self.unread = [last]
@@ -206,119 +278,74 @@ class Row:
 
     def settled(self):
         """The tokens that it will not take back."""
-        if self.finish or self.matcher is None:
+        nothing_refuses = self.matcher is None and not self.texts
+        if self.finish or nothing_refuses:
             return self.tokens
         return self.tokens[: self.place.n_tokens]
 
-    def append(self, token, text):
-        """text: the token's bytes."""
-        self.tokens.append(token)
-        self.unread = [token]
-        if any(text.startswith(wanted) for wanted in self.texts):
-            self.texts = ()
-        else:
-            self.texts = tuple(t[len(text) :] for t in self.texts if t.startswith(text))
-
-    def has_ended(self, text):
-        """Whether the last token, of which text is the bytes, closed the workflow."""
+    def has_ended(self):
+        """Whether its last token closed the workflow."""
         if self.matcher is None:
-            return text.endswith(EOD.encode())
+            return bytes_of(self.tokens[-1]).endswith(EOD.encode())
         return self.matcher.is_terminated()
 
 
-@torch.no_grad()
-def generate(
-    model,
-    prompts,
-    max_new_tokens=1024,
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    min_p=0.0,
-    seed=1337,
-    constrained=True,
-    batch_size=50,
-    until=None,
-    watch=None,
-    rules=DEFAULT_RULES,
-):
-    """Yields a Sample for each of the prompts as it is done, those with short prompts first.
-
-    prompts: a list of (ids, texts): the document's first ids, then byte strings of which one has to
-    come next, however it is split into tokens (() for none), as encode_prefix() returns them.
-    until(tokens): true if a sample ends here. watch(tokens) sees prompt 0 grow, without what may be
-    taken back. rules: what a constrained row is held to, as in tct.Matcher.
-
-    A constrained row draws from the model first and asks the matcher then, so that only a refusal
-    costs a mask. With p the model's distribution after temperature and cut, and A what is allowed,
-    drawing again from A has exactly the distribution of masking every step:
-    P(x) = p(x) + (1 - p(A)) p(x) / p(A) = p(x) / p(A).
-
-    But token by token that allows what cannot end well, and then forces an end on it that the model
-    has never seen. So a row that is refused first goes back to before the last token in which an
-    object or list began or ended, and draws all since then again: a piece that is taken has the
-    probability p(piece) / p(all pieces that are allowed), not a product of forced tokens. Where
-    none of TRIES is taken, the mask decides.
-    """
-    draw_tokens = functools.partial(
-        draw, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
-    )
-    max_tries = TRIES if temperature > 0 else 0  # without chance every try ends alike
-    waiting = new_rows(prompts, seed, rules if constrained else None, max_tries)
-    rows = []
-    for _ in range(min(batch_size, len(prompts))):
-        rows.append(next(waiting))
-    longest = max(len(ids) for ids, _ in prompts) + 1 + max_new_tokens
-    cache = model.new_cache(len(rows), min(model.config.block_size, longest))
-    token_bytes = [*vocab().bytes, b""]  # pad_token() stands for nothing
-    while rows:
-        logits = read_new(model, cache, rows)
-        budgets = [row.budget(max_new_tokens) for row in rows]
-        tokens = choose(rows, cache, logits, budgets, draw_tokens)
-        for row, token, budget in zip(rows, tokens, budgets, strict=True):
-            if token is None:
-                continue
-            row.append(token, token_bytes[token])
-            row.finish = find_finish(row, token_bytes[token], budget, until)
-            if watch and row.number == 0:
-                watch(row.settled())
-        for row in replace_finished(rows, cache, waiting):
-            yield Sample(row.number, row.tokens, row.finish, row.n_drawn, row.n_refused)
+def fork(matcher):
+    """A copy of a row's matcher, which goes its own way from here."""
+    return matcher.fork() if matcher else None
 
 
-def new_rows(prompts, seed, rules, max_tries):
-    """Yields a Row for each prompt, the short ones first. rules: None for unconstrained ones."""
+def after_token(texts, token):
+    """What is left of texts, of which one has to come next, after these bytes; () if one came."""
+    if token.startswith(texts):
+        return ()
+    return tuple(text[len(token) :] for text in texts if text.startswith(token))
+
+
+def new_rows(prompts, params):
+    """Yields a Row for each prompt, the short ones first."""
     known_ids = known_matcher = None  # most callers repeat one prompt: its matcher is forked
-    for number in sorted(range(len(prompts)), key=lambda number: len(prompts[number][0])):
-        ids, texts = prompts[number]
+    lengths = [len(ids) for ids, _ in prompts]
+    for number in np.argsort(lengths, kind="stable").tolist():
+        ids, _ = prompts[number]
         matcher = None
-        if rules:
+        if params.rules:
             if known_matcher is None or ids != known_ids:
                 known_ids = ids
-                known_matcher = tct.Matcher(ids, rules)
+                known_matcher = tct.Matcher(ids, params.rules)
             matcher = known_matcher.fork()
-        yield Row(number, ids, texts, matcher, seed, max_tries)
+        yield Row(number, prompts[number], matcher, params)
+
+
+# --------------------------------------------------------------------------------------------------
+# the four steps
 
 
 def read_new(model, cache, rows):
     """Step 1: the model reads what is new in each row. Returns the logits (B, V) that follow."""
     make_room(model.config, cache, rows)
     logits = torch.empty(len(rows), model.config.vocab_size, device=cache.k.device)
-    prompts = [b for b, row in enumerate(rows) if len(row.unread) > 1]
-    singles = [b for b, row in enumerate(rows) if len(row.unread) == 1]
-    batches = []
-    for first in range(0, len(prompts), PROMPTS_AT_ONCE):
-        batches.append(prompts[first : first + PROMPTS_AT_ONCE])
-    if singles:
-        batches.append(singles)
-    for batch in batches:
-        counts = [len(rows[b].unread) for b in batch]
+    for batch in batches_to_read(rows):
+        unread = [rows[b].unread for b in batch]
+        counts = [len(ids) for ids in unread]
         idx = torch.zeros(len(batch), max(counts), dtype=torch.int64)
-        for i, b in enumerate(batch):
-            idx[i, : counts[i]] = torch.tensor(rows[b].unread)
+        for i, ids in enumerate(unread):
+            idx[i, : len(ids)] = torch.tensor(ids)
         idx = idx.to(logits.device)
         logits[batch] = model.forward_cached(idx, cache, rows=batch, counts=counts)
     return logits
+
+
+def batches_to_read(rows):
+    """Lists of numbers of rows: those with a whole prompt or window to read, then all others."""
+    long = [b for b, row in enumerate(rows) if len(row.unread) > 1]
+    batches = []
+    for first in range(0, len(long), PROMPTS_AT_ONCE):
+        batches.append(long[first : first + PROMPTS_AT_ONCE])
+    short = [b for b, row in enumerate(rows) if len(row.unread) == 1]
+    if short:
+        batches.append(short)
+    return batches
 
 
 def make_room(config, cache, rows):
@@ -331,44 +358,58 @@ def make_room(config, cache, rows):
             cache.length[b] = 0
 
 
-def choose(rows, cache, logits, budgets, draw_tokens):
-    """Step 2: a token for each row, which its matcher has accepted; None where it went back.
+def take_tokens(rows, cache, logits, params):
+    """Step 2: each row takes a token, or goes back. Returns the rows that took one.
 
-    First all rows draw freely. One that refuses what it drew goes back; where it cannot, it draws
-    again, from all that it allows.
+    A constrained row draws from the model first and asks its matcher then, so that only a refusal
+    costs a mask. With p the model's distribution after temperature and cut, and A what is allowed,
+    drawing again from A has exactly the distribution of masking every step:
+    P(x) = p(x) + (1 - p(A)) p(x) / p(A) = p(x) / p(A).
+
+    But token by token that allows what cannot end well, and then forces an end on it that the model
+    has never seen. So a row that is refused first goes back to before the last token in which an
+    object or list began or ended, and draws all since then again: a piece that is taken has the
+    probability p(piece) / p(all pieces that are allowed), not a product of forced tokens. Where
+    none of TRIES is taken, the mask decides.
     """
-    # (B, 2): for the first draw, for the second
-    u = torch.from_numpy(np.array([row.rng.random(2) for row in rows]))
-    tokens = draw_tokens(logits, u[:, 0]).tolist()
-    refused = []
+    by_row = [row.rng.random(2) for row in rows]
+    u = torch.from_numpy(np.array(by_row))  # (B, 2): for the first draw, for the second
+    drawn = draw(logits, u[:, 0], params).tolist()
+    grown = []
+    refused = []  # numbers of the rows that draw again
     for b, row in enumerate(rows):
         row.n_drawn += 1
-        if row.accepts(tokens[b], budgets[b]):
-            continue
-        if row.can_go_back():
-            cache.length[b] = row.go_back(logits.size(1))
-            tokens[b] = None
+        if row.take(drawn[b]):
+            grown.append(row)
+        elif row.can_go_back():
+            cache.length[b] = row.go_back(vocab_size=logits.size(1))
         else:
             refused.append(b)
-    if not refused:
-        return tokens
-    allowed = torch.from_numpy(np.stack([rows[b].mask(budgets[b]) for b in refused]))
+    if refused:
+        refusing = [rows[b] for b in refused]
+        take_allowed(refusing, logits[refused], u[refused, 1], params)
+        grown += refusing
+    return grown
+
+
+def take_allowed(rows, logits, u, params):
+    """Each row takes one of the tokens that it allows. u: as in draw()."""
+    masks = [row.mask() for row in rows]
+    allowed = torch.from_numpy(np.stack(masks))
     assert allowed.any(1).all(), "no token can follow within the budget"
-    drawn_again = draw_tokens(logits[refused], u[refused, 1], allowed).tolist()
-    for b, token in zip(refused, drawn_again, strict=True):
-        accepted = rows[b].accepts(token, budgets[b])
-        assert accepted, f"the mask allows {token}, the matcher refuses it"
-        tokens[b] = token
-    return tokens
+    drawn = draw(logits, u, params, allowed).tolist()
+    for row, token in zip(rows, drawn, strict=True):
+        taken = row.take(token)
+        assert taken, f"the mask allows {token}, the matcher refuses it"
 
 
-def find_finish(row, text, budget, until):
-    """Step 3: how the row finishes with its last token; None: it does not. text: its bytes."""
-    if row.has_ended(text):
+def find_finish(row, until):
+    """Step 3: how the row finishes with its last token; None: it does not."""
+    if row.has_ended():
         return Finish.BUDGET if row.closed_by_budget else Finish.STOP
     if until and until(row.tokens):
         return Finish.UNTIL
-    if budget == 1:
+    if row.tokens_left() == 0:
         return Finish.CUT
     return None
 
@@ -394,7 +435,7 @@ def replace_finished(rows, cache, waiting):
 def remove_row(rows, cache, b):
     """The last row moves to where row b was."""
     last = rows.pop()
-    keep = list(range(len(rows)))
+    keep = list(range(len(rows)))  # numbers of rows of the cache
     if b < len(rows):
         rows[b] = last
         keep[b] = len(rows)

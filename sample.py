@@ -35,7 +35,7 @@ from tqdm import tqdm
 import tct_github_workflow as tct
 from config import configure, fail, say_when_stopped
 from data.files import write_whole
-from generate import Finish, Sample, generate
+from generate import Finish, Sample, SamplingParams, generate
 from model import GPT, GPTConfig
 from run.device import choose_device
 from run.screen import guard_screens, print_head
@@ -230,6 +230,18 @@ def keep_what_fits(prompt):
     return ids, [text for text in texts if costs.get(text, math.inf) <= max_new_tokens]
 
 
+def sampling_params():
+    return SamplingParams(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        rules=rules if constrained else None,
+    )
+
+
 def draw_samples(model, prompt):
     """[Judged], in the order of their numbers."""
     judged = {}
@@ -237,20 +249,9 @@ def draw_samples(model, prompt):
     began = time.perf_counter()
     # disable=None: shown on a terminal only
     bar = tqdm(total=num_samples, unit=" workflows", leave=False, disable=stream or None)
-    for sample in generate(
-        model,
-        [prompt] * num_samples,
-        max_new_tokens,
-        temperature,
-        top_k,
-        top_p,
-        min_p,
-        seed,
-        constrained,
-        batch_size,
-        watch=Streamer() if stream else None,
-        rules=rules,
-    ):
+    prompts = [prompt] * num_samples
+    watch = Streamer() if stream else None
+    for sample in generate(model, prompts, sampling_params(), batch_size, watch=watch):
         judged[sample.number] = judge(sample)
         n_tokens += len(sample.tokens) - len(prompt[0])
         bar.set_postfix_str(f"{n_tokens / (time.perf_counter() - began):,.0f} tok/s", refresh=False)

@@ -17,6 +17,7 @@ import generate as generating
 import sample
 import tct_github_workflow as tct
 from config import say_when_stopped
+from generate import SamplingParams
 from model import GPT
 from tct_github_workflow.alphabet import EOD
 from tct_github_workflow.beginning import units
@@ -26,10 +27,16 @@ from tests.sampling import make_model, workflow
 from tests.training import ROOT
 
 
-def generate(n=1, prompt=((), ()), seed=7, **settings):
-    """{number: Sample}"""
-    samples = generating.generate(make_model(), [prompt] * n, seed=seed, **settings)
-    return {sample.number: sample for sample in samples}
+def generate(n=1, prompt=((), ()), model=None, batch_size=50, watch=None, seed=7, **settings):
+    """n samples, in the order of their numbers. settings: SamplingParams."""
+    params = SamplingParams(seed=seed, **settings)
+    model = model or make_model()
+    samples = generating.generate(model, [prompt] * n, params, batch_size, watch=watch)
+    return sorted(samples)
+
+
+def draw(logits, u, allowed=None, **settings):
+    return generating.draw(logits, u, SamplingParams(**settings), allowed).tolist()
 
 
 # ---- generating
@@ -38,13 +45,13 @@ def generate(n=1, prompt=((), ()), seed=7, **settings):
 def test_samples_do_not_depend_on_the_batch_size():
     batches = [generate(7, max_new_tokens=90, batch_size=b) for b in (1, 4, 7)]
     assert batches[0] == batches[1] == batches[2]
-    assert len({tuple(sample.tokens) for sample in batches[0].values()}) == 7
-    assert all(sample.n_drawn > len(sample.tokens) for sample in batches[0].values())  # went back
+    assert len({tuple(sample.tokens) for sample in batches[0]}) == 7
+    assert all(sample.n_drawn > len(sample.tokens) for sample in batches[0])  # went back
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_p": 0.5}, {"temperature": 0.0}])
 def test_every_constrained_sample_is_valid_and_in_budget_also_past_the_block_size(settings):
-    for made in generate(3, max_new_tokens=100, **settings).values():  # block_size is 64
+    for made in generate(3, max_new_tokens=100, **settings):  # block_size is 64
         assert len(made.tokens) <= 100
         assert made.finish in ("stop", "budget")
         tct.decode(made.tokens)
@@ -57,14 +64,14 @@ def test_a_sample_that_only_the_budget_closed_says_so(settings):
         model.lm_head.weight[:] = 0
         model.wte.weight[:] = 1
         model.lm_head.weight[encode_symbols("a")] = 1.0
-    (made,) = generating.generate(model, [((), ())], max_new_tokens=40, **settings)
+    (made,) = generate(model=model, max_new_tokens=40, **settings)
     assert made.finish == "budget"
     assert 30 < len(made.tokens) <= 40
     assert b"a" * 10 in b"".join(token_bytes(made.tokens))
 
 
 def test_unconstrained_samples_end_where_the_model_ends_them_or_are_cut():
-    for made in generate(8, max_new_tokens=60, constrained=False).values():
+    for made in generate(8, max_new_tokens=60, rules=None):
         closes = [b.endswith(EOD.encode()) for b in token_bytes(made.tokens)]
         assert not any(closes[:-1])
         assert made.finish == ("stop" if closes[-1] else "cut")
@@ -102,7 +109,7 @@ def test_drawing_first_and_masking_on_refusal_has_the_masked_distribution(
 
     monkeypatch.setattr(tct, "Matcher", OneOfFour)
     n = 2000
-    samples = generating.generate(model, [((), ())] * n, batch_size=1000, **settings)
+    samples = generate(n, model=model, batch_size=1000, **settings)
     drawn = np.bincount([made.tokens[0] for made in samples], minlength=8192)
     assert drawn[left].sum() == n
     want = p.numpy()[left] / p.numpy()[left].sum()
@@ -153,7 +160,7 @@ def test_a_refused_row_draws_all_of_a_piece_again(monkeypatch):
     """Masks would make a half of them bb: all that begin with b."""
     monkeypatch.setattr(tct, "Matcher", NoAAfterB)
     n = 2000
-    made = generating.generate(make_model_of_two_letters(), [((), ())] * n, batch_size=1000)
+    made = generate(n, model=make_model_of_two_letters(), batch_size=1000)
     texts = [b"".join(token_bytes(sample.tokens)) for sample in made]
     for text in (b"aa", b"ab", b"bb"):
         assert abs(texts.count(text) / n - 1 / 3) < 0.045
@@ -164,21 +171,27 @@ def test_a_row_that_went_back_continues_as_if_it_had_not(monkeypatch, batch_size
     """Almost without chance it writes the same again, also past the block size."""
     starts = ["name: Buil", "on: [push, pull_requ", YAML]
     prompts = [tct.encode_prefix(start) for start in starts]
-    settings = {"temperature": 1e-6, "max_new_tokens": 100, "batch_size": batch_size}
+    params = SamplingParams(max_new_tokens=100, temperature=1e-6)
     model = make_model(heeds_context=True)
     runs = []
     for n_tries in (0, 3):
         monkeypatch.setattr(generating, "TRIES", n_tries)
-        runs.append(sorted(generating.generate(model, prompts, **settings)))
+        runs.append(sorted(generating.generate(model, prompts, params, batch_size)))
     for straight, went_back in zip(*runs, strict=True):
         assert went_back.tokens == straight.tokens
         assert went_back.n_drawn > straight.n_drawn
 
 
-def test_what_is_watched_is_never_taken_back():
+@pytest.mark.parametrize("rules, start", [("references", ""), (None, "name: Prüfung 123")])
+def test_what_is_watched_is_never_taken_back(rules, start):
+    prompt = tct.encode_prefix(start)
     seen = []
-    (made,) = generate(max_new_tokens=90, watch=lambda tokens: seen.append(list(tokens))).values()
-    assert made.n_drawn > len(made.tokens)
+
+    def watch(tokens):
+        seen.append(list(tokens))
+
+    (made,) = generate(prompt=prompt, max_new_tokens=90, watch=watch, seed=0, rules=rules)
+    assert made.n_drawn > len(made.tokens) - len(prompt[0])  # it went back
     assert all(made.tokens[: len(tokens)] == tokens for tokens in seen)
     assert seen[-1] == made.tokens
 
@@ -190,15 +203,15 @@ def test_draw_takes_the_top_k_of_all_and_of_what_is_allowed_where_none_of_them_i
     logits = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]).expand(200, 5)
     u = torch.linspace(0, 0.999, 200, dtype=torch.float64)
     allowed = torch.tensor([[False, True, True, True, True]]).expand(200, 5)
-    assert set(generating.draw(logits, u, allowed, top_k=2).tolist()) == {1}
+    assert set(draw(logits, u, allowed, top_k=2)) == {1}
     allowed = torch.tensor([[False, False, True, True, True]]).expand(200, 5)
-    tokens = generating.draw(logits, u, allowed, top_k=2)
-    assert set(tokens.tolist()) == {2, 3}
-    assert abs((tokens == 2).double().mean() - 1 / (1 + math.exp(-1))) < 0.01
+    tokens = draw(logits, u, allowed, top_k=2)
+    assert set(tokens) == {2, 3}
+    assert abs(tokens.count(2) / len(tokens) - 1 / (1 + math.exp(-1))) < 0.01
     # shares: 64%, 23%, 9%
-    assert set(generating.draw(logits, u, top_p=0.7).tolist()) == {0, 1}
-    assert set(generating.draw(logits, u, min_p=0.3).tolist()) == {0, 1}
-    assert set(generating.draw(logits, u, min_p=0.3, temperature=2.0).tolist()) == {0, 1, 2}
+    assert set(draw(logits, u, top_p=0.7)) == {0, 1}
+    assert set(draw(logits, u, min_p=0.3)) == {0, 1}
+    assert set(draw(logits, u, min_p=0.3, temperature=2.0)) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -215,9 +228,9 @@ def test_draw_takes_the_top_k_of_all_and_of_what_is_allowed_where_none_of_them_i
 def test_next_to_no_temperature_or_share_draws_the_most_likely_token(settings):
     logits = torch.tensor([[-9.0, 2.0, 30.0, 29.0], [88.0, -88.0, 0.0, 87.0]]).repeat(50, 1)
     u = torch.linspace(0, 0.999, 100, dtype=torch.float64)
-    assert generating.draw(logits, u, **settings).tolist() == [2, 0] * 50
+    assert draw(logits, u, **settings) == [2, 0] * 50
     allowed = torch.tensor([[True, True, False, False], [False, True, True, False]]).repeat(50, 1)
-    assert generating.draw(logits, u, allowed, **settings).tolist() == [1, 2] * 50
+    assert draw(logits, u, allowed, **settings) == [1, 2] * 50
 
 
 class Elsewhere(TorchDispatchMode):
@@ -247,7 +260,7 @@ def test_a_device_is_never_asked_for_float64(settings, masked):
     allowed = torch.ones(3, 8192, dtype=torch.bool) if masked else None
     u = torch.zeros(3, dtype=torch.float64)
     with Elsewhere() as elsewhere:
-        assert generating.draw(logits, u, allowed, **settings).shape == (3,)
+        assert len(draw(logits, u, allowed, **settings)) == 3
     assert elsewhere.dtypes <= {torch.float32, torch.int64, torch.bool}
     assert elsewhere.dtypes
 
@@ -303,7 +316,7 @@ def build_steps(w):
 )
 def test_a_start_is_continued_where_it_stops_and_keeps_what_was_written(text, holds):
     prompt = tct.encode_prefix(text)
-    for made in generate(3, prompt, max_new_tokens=80).values():
+    for made in generate(3, prompt, max_new_tokens=80):
         written = tct.decode(made.tokens)[0]
         assert holds(json.loads(written)), written
 
@@ -377,9 +390,9 @@ def test_samples_keep_the_rules_that_they_are_held_to():
     ids, texts = tct.encode_prefix('{"on": "push", "jobs": {"__x": {')
     with pytest.raises(tct.DecodeError):
         generate(prompt=(ids, texts), max_new_tokens=60)
-    (made,) = generate(prompt=(ids, texts), max_new_tokens=60, rules="schema").values()
+    (made,) = generate(prompt=(ids, texts), max_new_tokens=60, rules="schema")
     assert "__x" in tct.decode(made.tokens)[0]
-    for made in generate(5, max_new_tokens=100).values():
+    for made in generate(5, max_new_tokens=100):
         problems = tct.check(tct.decode(made.tokens)[0])
         assert [problem for problem in problems if problem.rule != "reference"] == []
 
