@@ -53,11 +53,25 @@ from data import pypi
 from data.digest import digest, masked_digest
 from data.inspect_folder import inspect_folder
 from data.kinds import READABLE, kind_of, suffix_of
-from data.masks import MASKS, MaskFiles, Places, places_of
+from data.masks import write_masks
 from data.parallel import available_cores, in_parallel
 from data.sources import Workflow, read_file, read_input
+from data.split import (
+    choose_validation,
+    count_duplicates,
+    group_of_near,
+    group_of_project,
+    split_into_groups,
+)
 from data.windows import STRIDE
-from data.write_folder import TOKENS, Documents, move_into_place, write_split, write_windows
+from data.write_folder import (
+    TOKENS,
+    Documents,
+    move_into_place,
+    read_documents,
+    write_split,
+    write_windows,
+)
 from run.screen import guard_screens
 from tct_github_workflow.check import problems_of
 from tct_github_workflow.codec import encode_parsed
@@ -88,7 +102,6 @@ class Document(NamedTuple):
     n_bytes: int  # of its minified JSON
     exact: int  # hash of its minified JSON
     near: int  # hash that it shares with near duplicates
-    places: Places  # what might have come before each token
 
 
 class Skipped(NamedTuple):
@@ -127,7 +140,6 @@ def encoded(workflow):
         len(minified.encode()),
         digest(minified),
         masked_digest(minified),
-        places_of(ids),
     )
 
 
@@ -178,9 +190,8 @@ def n_bytes(workflow):
 class Collection:
     """The documents, as they come."""
 
-    def __init__(self, tokens_file, mask_files):
+    def __init__(self, tokens_file):
         self.tokens_file = tokens_file
-        self.mask_files = mask_files
         self.seen = set()  # hashes of all documents
         self.lengths = array.array("I")
         self.sizes = array.array("I")
@@ -191,14 +202,13 @@ class Collection:
     def add(self, document):
         self.seen.add(document.exact)
         self.tokens_file.write(document.tokens)
-        self.mask_files.add(document.places)
         self.lengths.append(len(document.tokens) // 2)
         self.sizes.append(document.n_bytes)
         self.near.append(document.near)
         if document.project:
-            self.groups.append(digest(f"{seed} {document.project}"))
+            self.groups.append(group_of_project(document.project, seed))
         else:
-            self.groups.append(group_of_near(document.near))
+            self.groups.append(group_of_near(document.near, seed))
         self.has_project.append(document.project is not None)
 
     def documents(self):
@@ -209,11 +219,6 @@ class Collection:
             np.array(self.groups),
             np.array(self.has_project, bool),
         )
-
-
-def group_of_near(near):
-    """The group of a document of no known project: all its near duplicates."""
-    return digest(f"{seed} near {near}")
 
 
 class SkipLog:
@@ -245,10 +250,9 @@ def collect(workflows, source, tmp, n_workers, bar):
     """Encodes all into tmp/all.bin and tmp/skipped.jsonl. Returns (Documents, SkipLog)."""
     with (
         open(os.path.join(tmp, TOKENS), "wb") as tokens_file,
-        MaskFiles(tmp) as mask_files,
         open(os.path.join(tmp, "skipped.jsonl"), "w") as log_file,
     ):
-        kept = Collection(tokens_file, mask_files)
+        kept = Collection(tokens_file)
         log = SkipLog(log_file, source)
         some = itertools.islice(workflows, max_files or None)
         results = in_parallel(convert, some, n_workers, n_bytes)
@@ -264,46 +268,6 @@ def collect(workflows, source, tmp, n_workers, bar):
                 bar.set_postfix_str(f"{n_kept:,} kept, {n_read - n_kept:,} skipped", refresh=False)
     workflows.close()  # with max_files there is more: downloads under way end here
     return kept.documents(), log
-
-
-# ---- the split
-
-
-def split_into_groups(documents):
-    """Says how the documents are split. If all are of one project, they get other groups."""
-    if not documents.has_project.any():
-        return "near duplicates"
-    if not documents.has_project.all():
-        return "project; near duplicates where it is unknown"
-    if np.unique(documents.groups).size > 1:
-        return "project"
-    documents.groups = np.array([group_of_near(near) for near in documents.near], np.uint64)
-    return "near duplicates, as all are of one project: validation will flatter"
-
-
-def choose_validation(groups, lengths, train_split):
-    """bool (documents,): is it for validation? A group falls on one side as a whole, by its hash.
-
-    So a project is on the same side in every run and every folder with this seed.
-    groups: uint64 (documents,), hashes; lengths: int64 (documents,), tokens.
-    """
-    if train_split in (0, 1):  # the other side comes from another folder
-        return np.full(groups.size, train_split == 0)
-    in_val = groups >= np.uint64(int(train_split * 2**64))
-    # a project that would be a fifth of validation by itself goes to train: validation would
-    # measure its style
-    _, group_of = np.unique(groups, return_inverse=True)
-    tokens_of_group = np.bincount(group_of, lengths)
-    too_large = tokens_of_group >= 0.2 * (1 - train_split) * lengths.sum()
-    without_large = in_val & ~too_large[group_of]
-    if without_large.any():
-        in_val = without_large
-    # too few groups for chance to give each side one
-    if not in_val.any():
-        in_val = groups == groups.max()
-    elif in_val.all():
-        in_val = groups != groups.min()
-    return in_val
 
 
 # ---- the default input, and what can be wrong with the settings
@@ -394,13 +358,14 @@ def lock(folder):
 # ---- while it runs, and when it ends
 
 
-def progress_bar():
+def progress_bar(unit, total=None):
     try:
         from tqdm import tqdm
     except ImportError:
         fail("the progress bar needs tqdm: pip install tqdm")
     return tqdm(
-        unit="B",
+        total=total,
+        unit=unit,
         unit_scale=True,
         leave=False,
         ncols=79,
@@ -528,7 +493,7 @@ def main():
     started = time.time()
     check_settings()
     n_workers = num_workers or available_cores()
-    with progress_bar() as bar:
+    with progress_bar("B") as bar:
         clean_up_at_signals(bar)
         if inspect:
             raise SystemExit(inspect_folder(inspect, n_workers, bar))
@@ -537,7 +502,7 @@ def main():
         documents, log = collect(workflows, source, tmp, n_workers, bar)
     if not documents.lengths.size:
         fail(nothing_found(source, log))
-    split_by = split_into_groups(documents)
+    split_by = split_into_groups(documents, seed)
     if has_both_sides() and np.unique(documents.groups).size == 1:
         fail(
             f"the validation split would be empty: the {documents.lengths.size:,} valid workflows "
@@ -551,11 +516,14 @@ def main():
         names += written
         if export_windows:
             names.append(write_windows(tmp, split, documents, is_chosen, context, stride))
-    meta["duplicates"] = duplicates(documents, in_val, log.counts[DUPLICATE])
+    with progress_bar(" tokens", meta["train"]["tokens"]) as bar:
+        clean_up_at_signals(bar)
+        names += write_masks(tmp, read_documents(tmp, documents, ~in_val), n_workers, bar)
+    meta["duplicates"] = count_duplicates(documents, in_val, log.counts[DUPLICATE])
     meta["skipped"] = dict(log.counts.most_common())
     with open(os.path.join(tmp, "meta.json"), "w") as f:
         json.dump(meta, f, indent=1)
-    move_into_place(tmp, data_dir, [*names, MASKS, "skipped.jsonl", "meta.json"])
+    move_into_place(tmp, data_dir, [*names, "skipped.jsonl", "meta.json"])
     report(documents, log, meta, in_val, time.time() - started)
 
 
@@ -573,17 +541,6 @@ def describe(source, split_by):
         "train_split": train_split,
         "split_by": split_by,
         "export_windows": export_windows,
-    }
-
-
-def duplicates(documents, in_val, n_exact):
-    """The part of meta.json on duplicates."""
-    near = documents.near
-    in_both = np.isin(near[in_val], near[~in_val])
-    return {
-        "exact": n_exact,
-        "near": near.size - np.unique(near).size,
-        "val_with_near_duplicate_in_train": int(in_both.sum()),
     }
 
 

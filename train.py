@@ -349,8 +349,8 @@ def compile_model():
 def say_what_is_trained():
     n_parameters = sum(p.numel() for p in raw_model.parameters())
     n_block_parameters = sum(p.numel() for p in raw_model.blocks.parameters())
-    n_rows = len(epoch_rows(0))
-    padding = 1 - count_targets(epoch_rows(0)) / n_rows / block_size
+    rows = epoch_rows(progress.cursor[0])
+    padding = 1 - count_targets(rows) / len(rows) / block_size
     n_processes = "1 process" if world_size == 1 else f"{world_size} processes"
     log.say(f"device: {device} ({hardware.description}), {dtype} ({dtype_reason}), {n_processes}")
     log.say(f"model: {n_parameters:,} parameters, {n_block_parameters:,} of them in the blocks")
@@ -361,7 +361,7 @@ def say_what_is_trained():
     log.say(
         f"steps: {rows_per_step} rows of {block_size}, "
         f"as {world_size} x {micro_steps} x {micro_rows}; "
-        f"an epoch is {n_rows / rows_per_step:,.1f} steps, {padding:.2%} padding"
+        f"an epoch is {len(rows) / rows_per_step:,.1f} steps, {padding:.2%} padding"
     )
 
 

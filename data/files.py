@@ -1,7 +1,12 @@
-"""Files that are whole or not there: a writer that is killed leaves the old one in place."""
+"""Files that are whole or not there: a writer that is killed leaves the old one in place.
+
+And large ones that take no memory.
+"""
 
 import contextlib
 import os
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -22,3 +27,10 @@ def write_whole(path, mode="w"):
         with contextlib.suppress(OSError):
             os.remove(part)
         raise
+
+
+def map_uint16(path):
+    """The array in a file of uint16, of which only what is looked at is read. Raises OSError."""
+    if os.path.getsize(path) == 0:  # cannot be mapped
+        return np.zeros(0, np.uint16)
+    return np.memmap(path, np.uint16, "r")

@@ -10,49 +10,64 @@ from typing import NamedTuple
 import numpy as np
 
 import tct_github_workflow as tct
+from data.files import map_uint16
+from data.parallel import chunks, chunks_in_parallel
 from run.commands import command_to_prepare
 
 RULES = "schema"  # decodes and fits the schema; others would take several times as long
 EVERYTHING = 0  # number of the mask that allows all tokens
 MAX_MASKS = 1 << 16  # what comes after so many counts as EVERYTHING
 MASKS = "masks.bin"
-NUMBERS = "all.masks"  # of all documents; write_folder.py makes train.masks of it
+NUMBERS = "train.masks"
+
+
+# ---- prepare.py writes them
 
 
 class Places(NamedTuple):
-    """The places of a document, one before each token."""
+    """The places of some documents, one before each token."""
 
     masks: list  # all different, packed into bytes
-    numbers: list  # which of them is at each place
+    numbers: np.ndarray  # int32 (tokens,): which of them is at each place
 
 
-def places_of(tokens):
-    """The Places of a document, a list of ids."""
-    matcher = tct.Matcher(rules=RULES)
+def places_of(documents):
+    """The Places of a list of documents, each the bytes of its uint16 ids."""
     number_of = {}  # mask: number
     numbers = []
-    for token in tokens:
-        mask = np.packbits(matcher.next_token_mask()).tobytes()
-        numbers.append(number_of.setdefault(mask, len(number_of)))
-        matcher.accept_token(token)
-    return Places(list(number_of), numbers)
+    for document in documents:
+        matcher = tct.Matcher(rules=RULES)
+        for token in np.frombuffer(document, np.uint16).tolist():
+            mask = np.packbits(matcher.next_token_mask()).tobytes()
+            numbers.append(number_of.setdefault(mask, len(number_of)))
+            matcher.accept_token(token)
+    return Places(list(number_of), np.array(numbers, np.int32))
 
 
-class MaskFiles:
-    """The masks of all documents, in two files of a folder that are written as documents come."""
+def write_masks(folder, documents, num_workers, bar):
+    """Writes folder/train.masks and masks.bin. Returns their names.
 
-    def __init__(self, folder):
-        self.masks = open(os.path.join(folder, MASKS), "wb")
-        self.numbers = open(os.path.join(folder, NUMBERS), "wb")
+    documents: those of train.bin, each the bytes of its uint16 ids. bar (tqdm) counts tokens.
+    """
+    with (
+        open(os.path.join(folder, NUMBERS), "wb") as numbers_file,
+        open(os.path.join(folder, MASKS), "wb") as masks_file,
+    ):
+        table = MaskTable(masks_file)
+        for places in chunks_in_parallel(places_of, chunks(documents, len), num_workers):
+            numbers = np.array([table.number(mask) for mask in places.masks], np.uint16)
+            numbers_file.write(numbers[places.numbers].tobytes())
+            bar.update(len(places.numbers))
+    return [NUMBERS, MASKS]
+
+
+class MaskTable:
+    """The masks so far, in a file that is written as they come."""
+
+    def __init__(self, file):
+        self.file = file
         self.number_of = {}  # packed mask: number
         self.number(b"\xff" * (tct.vocab_size() // 8))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.masks.close()
-        self.numbers.close()
 
     def number(self, mask):
         """Of a packed mask, known or new."""
@@ -60,21 +75,25 @@ class MaskFiles:
             if len(self.number_of) == MAX_MASKS:
                 return EVERYTHING
             self.number_of[mask] = len(self.number_of)
-            self.masks.write(mask)
+            self.file.write(mask)
         return self.number_of[mask]
 
-    def add(self, places):
-        """Writes the masks of the next document."""
-        numbers = np.array([self.number(mask) for mask in places.masks], np.uint16)
-        self.numbers.write(numbers[places.numbers].tobytes())
+
+# ---- train.py reads them
+
+
+class FolderPlaces(NamedTuple):
+    """The places in a folder's train.bin."""
+
+    numbers: np.ndarray  # uint16 (tokens,): which of the folder's masks is at each
+    first: int  # the number that its first mask has among those of all folders
 
 
 def load_masks(data):
     """(places, masks) of a data.windows.Data.
 
-    places: of each folder, int64 (tokens of train,), the number of the mask at each token. masks:
-    bool (masks, vocab_size), of all folders together. Raises ValueError for what is missing or
-    damaged.
+    places: FolderPlaces of each folder, which take no memory. masks: bool (masks, vocab_size), of
+    all folders together. Raises ValueError for what is missing or damaged.
     """
     places = []
     tables = []
@@ -86,21 +105,22 @@ def load_masks(data):
                 f"cannot use the masks in {folder} ({type(e).__name__}: {e}). "
                 f"Run {command_to_prepare(folder)} again, or train with --validity_weight=0"
             ) from e
-        places.append(numbers + sum(map(len, tables)))
+        places.append(FolderPlaces(numbers, sum(map(len, tables))))
         tables.append(masks)
     return places, np.concatenate(tables)
 
 
 def load_folder_masks(folder, n_tokens):
-    """load_masks() for one folder. Raises OSError or ValueError."""
-    numbers = np.fromfile(os.path.join(folder, "train.masks"), np.uint16)
+    """(numbers, masks) of one folder. Raises OSError or ValueError."""
+    numbers = map_uint16(os.path.join(folder, NUMBERS))
     packed = np.fromfile(os.path.join(folder, MASKS), np.uint8).reshape(-1, tct.vocab_size() // 8)
     if len(numbers) != n_tokens or numbers.max(initial=0) >= len(packed):
-        raise ValueError(f"train.masks or {MASKS} does not fit train.bin")
-    return numbers.astype(np.int64), np.unpackbits(packed, axis=1).view(bool)
+        raise ValueError(f"{NUMBERS} or {MASKS} does not fit train.bin")
+    return numbers, np.unpackbits(packed, axis=1).view(bool)
 
 
 def no_masks(data):
-    """What load_masks() returns, where everything might have come; it takes no memory."""
-    places = [np.broadcast_to(EVERYTHING, len(ids)) for ids in data.ids["train"]]
+    """What load_masks() returns, where everything might have come."""
+    nothing = np.uint16(EVERYTHING)
+    places = [FolderPlaces(np.broadcast_to(nothing, len(ids)), 0) for ids in data.ids["train"]]
     return places, np.ones((1, tct.vocab_size()), bool)

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ CHUNK_ITEMS = 256
 CHUNK_BYTES = 1 << 20
 # What a terminal sends to all its processes: the parent alone decides what becomes of the workers.
 TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+END_SIGNALS = [*TERMINAL_SIGNALS, signal.SIGTERM]
 
 
 def available_cores():
@@ -25,36 +27,47 @@ def available_cores():
 def in_parallel(work, items, num_workers, size_of):
     """Yields work(item) for each item, in order; only some hundred items are in memory.
 
-    work: a function at the top level of a module. size_of(item): about its bytes.
-    num_workers: processes that share the work; few items are done without any.
-    Raises BrokenProcessPool if a worker process is killed.
+    The rest is as chunks() and chunks_in_parallel() say.
     """
-    jobs = chunks(items, size_of)
-    first = next(jobs)
-    second = next(jobs, None)
-    if second is None:  # not worth starting processes
-        yield from map(work, first)
-        return
-    with shielded_from_terminal():
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(num_workers, context, end_with_parent)
-    with pool:
-        ahead = collections.deque()
-        for job in itertools.chain((first, second), jobs):
-            with shielded_from_terminal():  # this may start a worker
-                ahead.append(pool.submit(work_on_all, work, job))
-            if len(ahead) > 3 * num_workers:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
+    work_on_chunk = functools.partial(work_on_all, work)
+    for results in chunks_in_parallel(work_on_chunk, chunks(items, size_of), num_workers):
+        yield from results
 
 
 def work_on_all(work, items):
     return [work(item) for item in items]
 
 
+def chunks_in_parallel(work, some_chunks, num_workers):
+    """Yields work(chunk) for each chunk, in order.
+
+    work: a function at the top level of a module. num_workers: processes that share the work; a
+    single chunk is done without any. Raises BrokenProcessPool if a worker process is killed.
+    """
+    some_chunks = iter(some_chunks)
+    first = list(itertools.islice(some_chunks, 2))
+    if len(first) < 2:  # not worth starting processes
+        yield from map(work, first)
+        return
+    with starting_processes():
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(num_workers, context, end_with_parent)
+    with pool:
+        ahead = collections.deque()
+        for chunk in itertools.chain(first, some_chunks):
+            with starting_processes():  # this may start one
+                ahead.append(pool.submit(work, chunk))
+            if len(ahead) > 3 * num_workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
 def chunks(items, size_of):
-    """Yields lists of CHUNK_ITEMS items, or of about CHUNK_BYTES; the last may be empty."""
+    """Yields lists of CHUNK_ITEMS items, or of about CHUNK_BYTES; the last may be empty.
+
+    size_of(item): about its bytes.
+    """
     chunk = []
     size = 0
     for item in items:
@@ -68,9 +81,30 @@ def chunks(items, size_of):
 
 
 @contextlib.contextmanager
-def shielded_from_terminal():
-    """Processes that are started within inherit that TERMINAL_SIGNALS are blocked."""
-    if not hasattr(signal, "pthread_sigmask"):
+def starting_processes():
+    """Processes that are started within inherit that TERMINAL_SIGNALS are blocked.
+
+    END_SIGNALS that come meanwhile wait: their handlers could not end a process half started.
+    """
+    came = []
+    handlers = {}
+    for number in END_SIGNALS:
+        # blocking them is not enough: another thread may receive them, and wake the handler here
+        handlers[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        with terminal_blocked():
+            yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def terminal_blocked():
+    """TERMINAL_SIGNALS do not reach this thread."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.files import map_uint16
 from run.commands import command_to_prepare
 
 STRIDE = 32  # windows start at its multiples; the position token counts in it
@@ -101,6 +102,8 @@ def load(data_dir):
     """
     data = Data({"train": [], "val": []}, {"train": [], "val": []}, {})
     for number, folder in enumerate(data_dir.split(",")):
+        if folder in data.metas:
+            raise ValueError(f"{data_dir} names {folder} twice. Name each folder once")
         try:
             load_folder(data, folder, number)
         except (OSError, ValueError, KeyError) as e:
@@ -131,8 +134,7 @@ def load_folder(data, folder, number):
         meta = json.load(f)
     for split in data.ids:
         path = os.path.join(folder, f"{split}.bin")
-        # an empty file, as a train_split of 0 or 1 leaves one, cannot be mapped
-        ids = np.memmap(path, np.uint16, "r") if os.path.getsize(path) else np.zeros(0, np.uint16)
+        ids = map_uint16(path)
         offsets = np.fromfile(os.path.join(folder, f"{split}.idx"), np.int64)
         sizes = len(offsets) - 1, len(ids)
         promised = meta[split]["documents"], meta[split]["tokens"]
@@ -240,7 +242,9 @@ def fill(rows, batch, vocab_size):
             content = epoch.ids[folder][begin : begin + length]
             fill_window(idx[b, at:end], targets[b, at:end], content, start, vocab_size)
             window_of[b, at:end] = number
-            place[b, at:end] = epoch.places[folder][begin : begin + length]
+            places = epoch.places[folder]
+            place[b, at:end] = places.numbers[begin : begin + length]
+            place[b, at:end] += places.first
             at = end
         window_of[b, at:] = len(windows)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import tct_github_workflow as tct
-from data.masks import NUMBERS
+from data.files import map_uint16
 from data.windows import document_windows, position_token
 
 TOKENS = "all.bin"  # the tokens of all documents, in the order of Documents
@@ -41,8 +41,11 @@ def write_split(folder, split, documents, is_chosen):
     lengths = documents.lengths[is_chosen]
     groups = documents.groups[is_chosen]
     path = os.path.join(folder, split)
-    slices = documents.slices(is_chosen)
-    sha256 = write_slices(f"{path}.bin", uint16_file(folder, TOKENS), slices)
+    sha256 = hashlib.sha256()
+    with open(f"{path}.bin", "wb") as f:
+        for document in read_documents(folder, documents, is_chosen):
+            sha256.update(document)
+            f.write(document)
     np.concatenate([[0], np.cumsum(lengths)]).tofile(f"{path}.idx")
     groups.tofile(f"{path}.proj")
     part = {
@@ -50,28 +53,16 @@ def write_split(folder, split, documents, is_chosen):
         "tokens": int(lengths.sum()),
         "bytes": int(documents.sizes[is_chosen].sum()),
         "projects": np.unique(groups).size,
-        "sha256": sha256,
+        "sha256": sha256.hexdigest(),
     }
-    names = [f"{split}.bin", f"{split}.idx", f"{split}.proj"]
-    if split == "train":
-        write_slices(f"{path}.masks", uint16_file(folder, NUMBERS), slices)
-        names.append(f"{split}.masks")
-    return part, names
+    return part, [f"{split}.bin", f"{split}.idx", f"{split}.proj"]
 
 
-def uint16_file(folder, name):
-    return np.memmap(os.path.join(folder, name), np.uint16, "r")
-
-
-def write_slices(path, tokens, slices):
-    """Writes these slices back to back. Returns their sha256."""
-    sha256 = hashlib.sha256()
-    with open(path, "wb") as f:
-        for where in slices:
-            document = tokens[where].tobytes()
-            sha256.update(document)
-            f.write(document)
-    return sha256.hexdigest()
+def read_documents(folder, documents, is_chosen):
+    """Yields each of the chosen documents, as the bytes of its uint16 ids."""
+    tokens = map_uint16(os.path.join(folder, TOKENS))
+    for where in documents.slices(is_chosen):
+        yield tokens[where].tobytes()
 
 
 def write_windows(folder, split, documents, is_chosen, block_size, stride):
@@ -82,8 +73,6 @@ def write_windows(folder, split, documents, is_chosen, block_size, stride):
     """
     import torch
 
-    tokens = uint16_file(folder, TOKENS)
-    slices = documents.slices(is_chosen)
     n_rows = 0
     for length in documents.lengths[is_chosen].tolist():
         n_rows += sum(1 for _ in windows_of(length, block_size, stride))
@@ -94,8 +83,8 @@ def write_windows(folder, split, documents, is_chosen, block_size, stride):
     path = os.path.join(folder, "windows")
     rows = np.memmap(path, np.int16, "w+", shape=(n_rows, block_size))
     next_row = iter(rows)
-    for where in slices:
-        document = tokens[where]
+    for tokens in read_documents(folder, documents, is_chosen):
+        document = np.frombuffer(tokens, np.uint16)
         for start, end, _ in windows_of(len(document), block_size, stride):
             row = next(next_row)
             row[0] = position_token(start, tct.vocab_size(), stride)

@@ -4,11 +4,12 @@ import os
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import tct_github_workflow as tct
 from data import masks
 from data.epochs import make_epoch, split_tokens
-from data.masks import EVERYTHING, NUMBERS, MaskFiles, load_masks, no_masks, places_of
+from data.masks import EVERYTHING, MASKS, NUMBERS, load_masks, no_masks, write_masks
 from data.windows import load
 from tct_github_workflow.vocab import token_bytes, token_parts
 
@@ -42,7 +43,8 @@ def documents_of(epoch, block_size=4096):
         for folder, begin, length, start in windows.tolist():
             assert start == 0 and length <= block_size
             where = slice(begin, begin + length)
-            found.append((epoch.ids[folder][where], epoch.places[folder][where]))
+            places = epoch.places[folder]
+            found.append((epoch.ids[folder][where], places.first + places.numbers[where]))
     return found
 
 
@@ -89,7 +91,7 @@ def test_each_token_of_an_epoch_is_allowed_by_the_mask_at_its_place(data):
         epoch = epoch_of(data, 0, share)
         for ids, places in documents_of(epoch):
             assert allowed[places, ids].all()
-            assert share or EVERYTHING not in places
+            assert share or not allowed[places].all(1).any()
 
 
 def test_masks_are_the_matchers(data):
@@ -97,17 +99,28 @@ def test_masks_are_the_matchers(data):
     for ids, places in documents_of(epoch_of(data, 0, 0.3))[:10]:
         matcher = tct.Matcher(rules=masks.RULES)
         for token, place in zip(ids.tolist(), places.tolist(), strict=True):
-            if place != EVERYTHING:
+            if not allowed[place].all():
                 assert np.array_equal(allowed[place], matcher.next_token_mask())
             assert matcher.accept_token(token)
+
+
+def test_masks_are_those_of_train_alone(data):
+    for folder in data.metas:
+        n_tokens = data.metas[folder]["train"]["tokens"]
+        numbers, allowed = masks.load_folder_masks(folder, n_tokens)
+        assert set(numbers.tolist()) | {EVERYTHING} == set(range(len(allowed)))
+
+
+def write_masks_of(folder, documents):
+    """write_masks() of lists of ids, without a bar on the screen."""
+    as_bytes = [np.array(document, np.uint16).tobytes() for document in documents]
+    assert write_masks(folder, as_bytes, 2, tqdm(disable=True)) == [NUMBERS, MASKS]
 
 
 def test_masks_without_a_number_allow_everything(monkeypatch, tmp_path):
     monkeypatch.setattr(masks, "MAX_MASKS", 5)
     tokens = tct.encode(tct.yaml_to_json(workflow("x")))
-    with MaskFiles(tmp_path) as files:
-        files.add(places_of(tokens))
-    (tmp_path / NUMBERS).rename(tmp_path / "train.masks")
+    write_masks_of(tmp_path, [tokens])
     numbers, allowed = masks.load_folder_masks(tmp_path, len(tokens))
     assert set(numbers.tolist()) == {0, 1, 2, 3, 4} and len(allowed) == 5
     assert allowed[numbers, tokens].all() and allowed[EVERYTHING].all()
@@ -124,4 +137,4 @@ def test_masks_that_do_not_fit_are_refused_and_can_be_done_without(tmp_path, nam
     with pytest.raises(ValueError, match=f"{name}.*validity_weight=0"):
         load_masks(data)
     (places,), allowed = no_masks(data)
-    assert len(places) == len(data.ids["train"][0]) and allowed[places].all()
+    assert len(places.numbers) == len(data.ids["train"][0]) and allowed[places.numbers].all()

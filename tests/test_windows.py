@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data.epochs import Epoch
+from data.masks import FolderPlaces
 from data.windows import (
     STRIDE,
     WINDOW,
@@ -99,7 +100,10 @@ def test_a_window_goes_into_the_fullest_row_that_has_room():
 
 def test_a_row_predicts_each_content_token_from_what_is_before_it():
     ids = [np.array([10, 11, 12, 13], np.uint16), np.array([20, 21], np.uint16)]
-    places = [np.array([1, 2, 3, 4]), np.array([5, 6])]
+    places = [
+        FolderPlaces(np.array([1, 2, 3, 4], np.uint16), 0),
+        FolderPlaces(np.array([5, 65_535], np.uint16), 65_536),
+    ]
     batch = np.zeros((4, 1, 8), np.int64)
     row = np.array([(0, 1, 3, 7 * STRIDE), (1, 0, 2, 0)], WINDOW)
     fill([(Epoch(ids, places, [row]), row)], batch, 8192)
@@ -107,7 +111,7 @@ def test_a_row_predicts_each_content_token_from_what_is_before_it():
         [7, 11, 12, 0, 20, 0, 0, 0],
         [11, 12, 13, 20, 21, -1, -1, -1],
         [0, 0, 0, 1, 1, 2, 2, 2],
-        [2, 3, 4, 5, 6, 0, 0, 0],
+        [2, 3, 4, 65_541, 131_071, 0, 0, 0],
     ]
 
 
@@ -122,6 +126,8 @@ def test_several_folders_read_as_one_unless_their_tokenizers_differ(tmp_path):
     assert len(documents) == 240
     whole = np.concatenate([np.fromfile(folder / "train.bin", np.uint16) for folder in (a, b)])
     assert np.array_equal(np.concatenate(documents), whole)
+    with pytest.raises(ValueError, match="twice"):
+        load(f"{a},{b},{a}")
     with pytest.raises(ValueError, match="differ in tokenizer_hash"):
         load(f"{a},{write_data(tmp_path / 'c', 3, tokenizer_hash='0')}")
 
