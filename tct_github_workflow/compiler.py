@@ -23,7 +23,7 @@ from .alternatives import (
 )
 from .automaton import ANY, FAR, NONE, both, either, negate
 from .cron import cron_lines
-from .grammar import ArrayType, Clause, ObjectType, Value
+from .grammar import ArrayType, Clause, ObjectType, Value, join_alternatives
 from .grammar import OtherKeys as GrammarKeys
 from .routes import JOBS, add_routes
 from .rules import expression_text, schema_of
@@ -443,7 +443,8 @@ class Compiler:
             for obj in value.objects:
                 obj.strike_out_impossible()
             value.arrays = [a for a in value.arrays if not a.least or a.items.tokens < FAR]
-            value.objects = [obj for obj in value.objects if obj.close(EMPTY, 0)[0] < FAR]
+            possible = [obj for obj in value.objects if obj.close(EMPTY, 0)[0] < FAR]
+            value.objects = join_alternatives(possible)
 
 
 def clauses_by_rest(objects):

@@ -104,6 +104,10 @@ class OtherKeys:
     def accepts(self, name):
         return self.expressions.accepts(name) if self.expressions else self.names.accepts(name)
 
+    def parts(self):
+        """All that makes it what it is."""
+        return self.names, self.value, self.expressions
+
     @functools.cached_property
     def few(self):
         """All these keys (bytes) where they are just a few words, else none."""
@@ -193,6 +197,28 @@ class ObjectType:
     def allows_empty_key(self):
         return any(other.names.accept[0] for other in self.others)
 
+    def differs_in_keys_alone(self, other):
+        """Whether wherever both this and another ObjectType have a key, the same comes after it."""
+        if (self.least, self.fold, self.role) != (other.least, other.fold, other.role):
+            return False
+        if [keys.parts() for keys in self.others] != [keys.parts() for keys in other.others]:
+            return False
+        shared = [key for key in {**self.fields, **other.fields} if self.field(key)]
+        return all(other.field(key) in (None, self.field(key)) for key in shared)
+
+    def joined(self, other):
+        """The one ObjectType for two alternatives that differ in their keys alone."""
+        fields = {}
+        for key in {**self.fields, **other.fields}:
+            fields[key] = self.field(key) or other.field(key)
+        clauses = self.clauses_among(fields) + other.clauses_among(fields)
+        return ObjectType(fields, self.others, self.least, clauses, self.fold, self.role)
+
+    def clauses_among(self, fields):
+        """Its clauses, which forbid those of some fields, too, that it does not have."""
+        absent = frozenset(key for key, value in fields.items() if value and not self.field(key))
+        return [Clause(clause.require, clause.forbid | absent) for clause in self.clauses]
+
     def _key_tokens(self, name):
         return 1 if name in KEY else len(name.encode()) + 1
 
@@ -230,3 +256,16 @@ class ObjectType:
             tokens = int(other.text.bytes_to_end[other.text.start]) + 1 + other.value.tokens
             options += [(tokens + i, other.value.levels) for i in range(n)]
         return sorted(options)[:n] if len(options) >= n else [(FAR, FAR)]
+
+
+def join_alternatives(objects):
+    """[ObjectType], as few as possible: each is a thread more for the matcher to follow."""
+    joined = []
+    for obj in objects:
+        for i, other in enumerate(joined):
+            if obj.differs_in_keys_alone(other):
+                joined[i] = other.joined(obj)
+                break
+        else:
+            joined.append(obj)
+    return joined

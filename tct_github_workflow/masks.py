@@ -12,10 +12,19 @@ from .alphabet import END, EOD, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
 from .json_text import MAX_DEPTH
-from .name_costs import begins_names, first_names, is_before_key, read_tokens, role_here, with_names
+from .name_costs import (
+    begins_names,
+    costs_of_tokens,
+    first_names,
+    is_before_key,
+    read_tokens,
+    role_here,
+    with_names,
+)
 from .names import any_names
 from .reference_costs import any_key, costs_in_text, with_begun_references
 from .routes import COMPUTED, NEEDS
+from .surroundings import surroundings
 from .text_costs import text_costs
 from .threads import (
     BETWEEN,
@@ -39,6 +48,7 @@ from .vocab import VOCAB_SIZE
 _place_costs = Cache(1024)  # of 32 KiB each
 _first_names = Cache(1 << 12)
 _costs_with_names = Cache(512)
+_added_by_names = Cache(1 << 10)
 _closing_costs = Cache(1 << 14)
 _branches = Cache(1 << 14)
 DEEP = MAX_DEPTH - 32  # from here on the depth itself matters: one token may reach the limit
@@ -68,7 +78,7 @@ def thread_costs(thread):
         costs = costs_with_first_names(thread, costs, base, key, first)
     costs = with_names(thread, costs, base)
     if names.known_names and not is_text:
-        few = few_keys(thread, with_routes=True)
+        few = few_keys(thread, keeps_routes=True)
         costs = with_begun_references(few, alone, costs, base, key, costs_if_pending)
     return costs, base + names.owed
 
@@ -86,13 +96,33 @@ def costs_if(thread, is_promising, pending):
 
 def costs_with_first_names(thread, costs, base, key, first):
     """costs, with what the names so far change in the tokens with which some field begins."""
-    ids = first.changed_by(thread.names)
+    names = thread.names
+    ids = first.changed_by(names)
     if not ids:
         return costs
-    known = tuple(thread.names.known(role) for role in first.roles)
-    return _costs_with_names.get(
-        (key, known), lambda: read_tokens(few_keys(thread), costs, base, ids)
-    )
+    known = tuple(names.known(role) for role in first.roles)
+
+    def make():
+        few = few_keys(thread, names.pending)
+        if names.pending:
+            return read_tokens(few, costs, base, ids)
+        return costs_more(few, costs, base, ids, known)
+
+    return _costs_with_names.get((key, known), make)
+
+
+def costs_more(thread, costs, base, ids, known):
+    """costs, with what some names that are known add to those of some tokens.
+
+    It is the same at all places where such a token may come, so each token is read at one of them.
+    """
+    added = _added_by_names.get((thread.mode, thread.value, thread.frame.type, known), dict)
+    new = [token for token in ids if token not in added]
+    for token, cost in zip(new, costs_of_tokens(thread, base, new), strict=True):
+        added[token] = FAR if cost >= FAR else cost - costs[token]
+    result = costs.copy()
+    result[ids] = np.minimum(costs[ids] + [added[token] for token in ids], FAR)
+    return result
 
 
 def place_key(thread, is_promising, pending):
@@ -129,34 +159,10 @@ def place(thread, pending):
     return thread.mode, thread.value, automaton, shape, is_computed, keys
 
 
-def relevant_keys(frame, pending):
-    """The keys of an object on which the costs of a place depend."""
-    return frame.type.fixed_keys | frame.type.route_keys if pending else frame.type.fixed_keys
-
-
-def surroundings(frame, pending):
-    """-> (all that the closers of one token can meet in this frame and around it, base).
-
-    Costs in it count from `base` on, so that they are the same wherever a workflow stands.
-    """
-    if frame.around is None:
-        frames = frames_around(frame)
-        base = frames[-1].total
-        around = tuple((f.closable, f.total - base, f.tail, f.depth == 1) for f in frames)
-        frame.around = around, base
-    around, base = frame.around
-    if pending:
-        around = (around, tuple((f.ways(), f.tokens_of_step()) for f in frames_around(frame)))
-    return around, base
-
-
-def frames_around(frame):
-    """The frames that one token may close, from the inside, and the one around them."""
-    chain = [frame]
-    while frame.parent and len(chain) <= token_table().most_closed:
-        frame = frame.parent
-        chain.append(frame)
-    return chain
+def relevant_keys(frame, keeps_routes):
+    """The keys of an object on which the costs of a place depend, or the way to names, too."""
+    obj = frame.type
+    return obj.fixed_keys | obj.route_keys if keeps_routes else obj.fixed_keys
 
 
 # --- what depends on the place alone -------------------------------------------------------------
@@ -164,7 +170,7 @@ def place_costs(thread, names, base):
     """(8192,) int32: what costs_of_place() remembers, with any_names()."""
     costs = np.full(VOCAB_SIZE, FAR)
     role = COMPUTED if thread.role == COMPUTED else None
-    thread = few_keys(thread._replace(names=names, role=role, reading=None))
+    thread = few_keys(thread._replace(names=names, role=role, reading=None), names.pending)
     if thread.mode in INSIDE_TEXT:
         no_name = None if thread.mode == TEXT else b"\0"
         add_group(costs, token_table().openers.leaf, thread._replace(text=no_name))
@@ -173,15 +179,12 @@ def place_costs(thread, names, base):
     return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
 
 
-def few_keys(thread, with_routes=False):
-    """The thread with those keys alone on which the costs of a place depend.
-
-    with_routes: and those that lead to names (a step with an id, for example, may not use it).
-    """
+def few_keys(thread, keeps_routes):
+    """The thread with relevant_keys() alone."""
     if not is_before_key(thread):
         return thread
     frame = thread.frame
-    keys = frame.keys & relevant_keys(frame, with_routes or thread.names.pending)
+    keys = frame.keys & relevant_keys(frame, keeps_routes)
     return thread._replace(frame=Frame(frame.type, frame.parent, keys, frame.asked, frame.count))
 
 

@@ -324,12 +324,12 @@ def gives_names(thread):
 @functools.cache
 def tokens_with_keys(keys):
     """Ids of the tokens that open the field of one of some keys."""
-    symbols = [KEY[key] for key in keys if key in KEY]
+    symbols = {KEY[key] for key in keys if key in KEY}
     found = []
-    for token in token_table().parts:
-        if any(symbol in token.openers for symbol in symbols):
-            found.append(token.id)
-    return found
+    for openers, group in token_table().openers.inside:
+        if not symbols.isdisjoint(openers):
+            found += [token.id for token in group.tokens]
+    return sorted(found)
 
 
 @functools.cache

@@ -32,6 +32,7 @@ from .name_costs import costs_of_tokens, read_tokens, tokens_with_keys
 from .reading import MENTION, end_of_reading, follow_names, places_of
 from .routes import JOBS, KEYS_TO, STEP
 from .rules import github_rules
+from .surroundings import ways_around
 from .text_costs import text_costs
 from .threads import VALUE, Frame, use_all
 from .token_table import token_table
@@ -39,6 +40,7 @@ from .utf8 import DEAD
 
 _in_text = Cache(1024)
 _changes = Cache(1 << 12)
+_equal_changes = Cache(1 << 12)
 _mentions = Cache(1 << 12)
 _changes_of = Cache(1 << 12)
 _before_text = Cache(1 << 12)
@@ -56,10 +58,11 @@ def any_key(automaton):
 
 
 class Changes:
-    """What the names that texts use change in the costs of tokens."""
+    """What the names that texts use change in the costs of tokens. Known by its identity."""
 
     def __init__(self, changes):
-        """changes: [(ids, contexts that are pending then, tokens more)]."""
+        """changes: ((ids, contexts that are pending then, tokens more), ...)."""
+        self.ids = [token for ids, _, _ in changes for token in ids]
         by_pending = {}
         for ids, pending, more in changes:
             changed = by_pending.setdefault(pending, ([], []))
@@ -72,8 +75,6 @@ class Changes:
 
     def apply(self, thread, costs, costs_if_pending):
         """The costs after the changes. costs_if_pending(thread, pending): if others are pending."""
-        if not self.by_pending:
-            return costs
         result = costs.copy()
         for ids, changed in self.of_tokens(thread, costs, costs_if_pending):
             result[ids] = changed
@@ -87,6 +88,9 @@ class Changes:
                 source = costs_if_pending(thread, pending)
             after = np.minimum(source[ids] + more, FAR)
             yield ids, np.where(costs[ids] < FAR, after, FAR)
+
+
+NO_CHANGES = Changes(())
 
 
 def change_of(names, frame, used, reading):
@@ -121,14 +125,22 @@ def costs_in_text(thread, base, key, costs_if_pending):
     """
     known = known_to(thread, thread.frame)
     begun = begun_name(thread)
+    pending = thread.names.pending
+    if begun is None:
+        changes = changes_in_text(thread, known)
+        if changes is NO_CHANGES:
+            return costs_if_pending(thread, pending)
+        key = (key, changes, ways_around(thread.frame))
+    else:
+        key = (key, begun, known)
 
     def make():
-        costs = costs_if_pending(thread, thread.names.pending)
+        costs = costs_if_pending(thread, pending)
         if begun is None:
-            return changes_in_text(thread, known).apply(thread, costs, costs_if_pending)
+            return changes.apply(thread, costs, costs_if_pending)
         return within_name(thread, costs, base, begun, known, costs_if_pending)
 
-    return _in_text.get((key, begun, known), make)
+    return _in_text.get(key, make)
 
 
 def begun_name(thread):
@@ -143,31 +155,63 @@ def changes_in_text(thread, known):
     state = automaton.shape(thread.state)
 
     def make():
-        changes = []
-        for mention in mentions(automaton, thread.state):
-            pending, more = change_of(thread.names, thread.frame, mention.used, mention.reading)
-            if more or pending != thread.names.pending:
-                changes.append((mention.ids, pending, more))
-        return Changes(changes)
+        uses = _mentions.get((automaton, state), lambda: find_mentions(automaton, thread.state))
+        return changes_of_uses(thread.names, thread.frame, uses)
 
     return _changes.get((automaton, state, known), make)
 
 
-class Mention(NamedTuple):
-    """Tokens, without openers, whose text uses the same names."""
+class Uses:
+    """Tokens whose text uses names of the same contexts. Known by its identity."""
 
-    used: tuple  # ((context, name), ...)
-    reading: tuple  # a name that is begun, or None
-    ids: list
+    def __init__(self, contexts, ids):
+        self.contexts = contexts
+        self.ids = ids  # {(names used as ((context, name), ...), one that is begun or None): ids}
 
 
-def mentions(automaton, state):
-    """[Mention] from a state that is not within a name."""
-    key = (automaton, automaton.shape(state))
-    return _mentions.get(key, lambda: find_mentions(automaton, state))
+def group_uses(ids_by_use):
+    """[Uses], by their contexts, of all uses: {(names used, one that is begun or None): ids}."""
+    groups = {}
+    for (used, reading), ids in ids_by_use.items():
+        names = (*used, reading) if reading else used
+        contexts = tuple(sorted({context for context, _ in names}))
+        groups.setdefault(contexts, {})[used, reading] = tuple(ids)
+    return [Uses(contexts, ids) for contexts, ids in groups.items()]
+
+
+def changes_of_uses(names, frame, groups):
+    """The Changes where names are used as in some groups: the same ones if they are equal."""
+    changes = []
+    for uses in groups:
+        known = tuple(known_of(names, frame, context) for context in uses.contexts)
+        make = functools.partial(changes_of, names, frame, uses)
+        changes += _changes_of.get((uses, known), make)
+    changes = tuple(changes)
+    return _equal_changes.get(changes, lambda: Changes(changes)) if changes else NO_CHANGES
+
+
+def known_of(names, frame, context):
+    """All that change_of() depends on in a frame where names of one context are used."""
+    known = names.known_names.of(context, frame)
+    is_in_step = frame.step is not None
+    ids = None
+    if context == "needs":
+        ids = (names.type, names.jobs, names.needs, names.job, names.promised)
+    return names.pending, known, is_in_step, frame.way(context), frame.workflow(), ids
+
+
+def changes_of(names, frame, uses):
+    """The changes, as Changes takes them, where a use of names changes anything."""
+    changes = []
+    for (used, reading), ids in uses.ids.items():
+        pending, more = change_of(names, frame, used, reading)
+        if more or pending != names.pending:
+            changes.append((ids, pending, more))
+    return changes
 
 
 def find_mentions(automaton, state):
+    """[Uses] of the tokens, without openers, from a state that is not within a name."""
     begun = places_of(automaton.expressions.syntax).begun.get(state.control, "")
     numbers = texts_with_mentions(begun)
     possible = numbers[text_costs(automaton, state).to_end[numbers] < FAR]
@@ -181,7 +225,7 @@ def find_mentions(automaton, state):
                 used, now_reading = (*used, *end_of_reading(now_reading)), None
             ids = found.setdefault((used, now_reading), [])
             ids += token_table().by_text.get((text, ended), [])
-    return [Mention(*key, ids) for key, ids in found.items()]
+    return group_uses(found)
 
 
 @functools.cache
@@ -280,7 +324,8 @@ def tokens_of_indices():
 @functools.cache
 def tokens_with_mentions():
     """Ids of the tokens whose text mentions a context with names."""
-    return [token.id for token in token_table().parts if MENTION.search(token.text)]
+    texts = {token_table().texts[number] for number in texts_with_mentions("")}
+    return [token.id for token in token_table().parts if token.text in texts]
 
 
 @functools.cache
@@ -348,26 +393,42 @@ def tokens_of_jobs(thread, letters):
 def with_begun_references(thread, place_costs, costs, base, key, costs_if_pending):
     """costs, with what the names change that are used in a text which a token begins.
 
-    thread: with the keys alone on which place_costs, the costs of the place, depend.
+    thread: with the keys alone on which place_costs, the costs of the place, or ways depend.
     """
     frame = frame_of_texts(thread.frame)
-    known = (reads_all(thread), known_to(thread, frame))
+    known = known_to(thread, frame)
+    texts = conditions = NO_CHANGES
+    if reads_all(thread, place_costs):
+        key = (key, known)
+        to_read = [token.id for token in openings()]
+    else:
+        make = functools.partial(changes_before_text, thread.names, frame)
+        texts, conditions = _changes.get(known, make)
+        if texts is conditions is NO_CHANGES:
+            return costs
+        key = (key, texts, conditions, ways_around(thread.frame))
+        to_read = [token for token in conditions.ids if begins_condition(thread, token)]
 
     def make():
-        changes = _changes.get(known, lambda: changes_before_text(thread, frame))
-        parts = list(changes.of_tokens(thread, place_costs, costs_if_pending))
-        ids = [i for i in tokens_to_read(thread, frame) if place_costs[i] < FAR]
+        parts = list(texts.of_tokens(thread, place_costs, costs_if_pending))
+        ids = [token for token in to_read if place_costs[token] < FAR]
         parts.append((ids, costs_of_tokens(thread, base, ids)))  # after the changes: these hold
         ids = np.concatenate([ids for ids, _ in parts]).astype(np.int64)
         values = np.concatenate([values for _, values in parts])
         return (ids, values) if (values != place_costs[ids]).any() else ((), ())
 
-    ids, values = _before_text.get((key, known), make)
+    ids, values = _before_text.get(key, make)
     if not len(ids):
         return costs
     costs = costs.copy()
     costs[ids] = np.where(costs[ids] < FAR, values, FAR)
     return costs
+
+
+def changes_before_text(names, frame):
+    """-> (Changes of tokens that begin a text, of those that begin a condition without braces)."""
+    in_text = changes_of_uses(names, frame, uses_of_openings(is_bare=False))
+    return in_text, changes_of_uses(names, frame, uses_of_openings(is_bare=True))
 
 
 def frame_of_texts(frame):
@@ -379,11 +440,13 @@ def frame_of_texts(frame):
     return frame
 
 
-def reads_all(thread):
-    """Whether a token may open another job, or the steps: there are other names in these."""
+def reads_all(thread, place_costs):
+    """Whether a token may lead to where other names are: into another job, the steps, a matrix."""
     if thread.names.job is None or thread.frame.type.role == JOBS:
         return True
-    return thread.mode == VALUE and "steps" in thread.value.routes
+    if thread.mode == VALUE and "steps" in thread.value.routes:
+        return True
+    return any(place_costs[token] < FAR for token in tokens_on_routes())
 
 
 class Opening(NamedTuple):
@@ -414,65 +477,15 @@ def openings():
     return found
 
 
-def changes_before_text(thread, frame):
-    """The Changes of tokens that begin a text, but for tokens_to_read()."""
-    if reads_all(thread):
-        return Changes([])
-    return Changes(changes_of_uses(thread.names, frame, is_bare=False))
-
-
-def changes_of_uses(names, frame, is_bare):
-    """The changes, as Changes takes them, of the tokens of openings_by_use()."""
-    changes = []
-    for contexts, uses in openings_by_use(is_bare).items():
-        known = tuple(known_of(names, frame, context) for context in contexts)
-        make = functools.partial(changes_of, names, frame, uses)
-        changes += _changes_of.get((is_bare, contexts, known), make)
-    return changes
-
-
-def known_of(names, frame, context):
-    """All that change_of() depends on in a frame where names of one context are used."""
-    known = names.known_names.of(context, frame)
-    is_in_step = frame.step is not None
-    ids = None
-    if context == "needs":
-        ids = (names.type, names.jobs, names.needs, names.job, names.promised)
-    return names.pending, known, is_in_step, frame.way(context), frame.workflow(), ids
-
-
-def changes_of(names, frame, uses):
-    """The changes, as Changes takes them, where a use of names changes anything."""
-    changes = []
-    for (used, reading), ids in uses.items():
-        pending, more = change_of(names, frame, used, reading)
-        if more or pending != names.pending:
-            changes.append((ids, pending, more))
-    return changes
-
-
 @functools.cache
-def openings_by_use(is_bare):
-    """{contexts: {(names of them used, reading): ids}} of openings(), in one of their readings."""
+def uses_of_openings(is_bare):
+    """[Uses] of openings(), in one of their readings."""
     found = {}
     for token in openings():
         use = token.bare if is_bare else token.in_text
         if use:
-            used, reading = use
-            names = (*used, reading) if reading else used
-            contexts = tuple(sorted({context for context, _ in names}))
-            found.setdefault(contexts, {}).setdefault(use, []).append(token.id)
-    return found
-
-
-def tokens_to_read(thread, frame):
-    """Ids of the tokens of which another place than this one decides, or one of two readings."""
-    if reads_all(thread):
-        return [token.id for token in openings()]
-    ids = tokens_on_routes().copy()
-    for changed, _, _ in changes_of_uses(thread.names, frame, is_bare=True):
-        ids += [token for token in changed if begins_condition(thread, token)]
-    return ids
+            found.setdefault(use, []).append(token.id)
+    return group_uses(found)
 
 
 @functools.cache

@@ -52,7 +52,8 @@ class Frame:
         "longer",  # what item() returns
         "step",  # Frame of the step that it is or stands in, or None
         "known_ways",  # what ways() returns
-        "around",  # what masks.py remembers of it and the frames around it
+        "around",  # what surroundings.py remembers of it and the frames around it
+        "around_ways",
     )
 
     def __init__(self, type, parent, keys=EMPTY, asked=EMPTY, count=0):
@@ -65,6 +66,7 @@ class Frame:
         self.longer = None
         self.known_ways = None
         self.around = None
+        self.around_ways = None
         self.step = parent.step if parent else None
         if type.role == STEP:
             self.step = self

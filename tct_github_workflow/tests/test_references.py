@@ -190,11 +190,17 @@ def test_masks_equal_brute_force_after_a_dot_and_within_a_name(text, rules):
 
 
 @pytest.mark.parametrize(
-    "job", [{"steps": [{"run": "x", "id": "b"}]}, {"needs": ["c", "b"]}, {"needs": ["b"]}]
+    "job",
+    [
+        {"steps": [{"run": "x", "id": "b"}]},
+        {"needs": ["c", "b"]},
+        {"needs": ["b"]},
+        {"strategy": {"matrix": {"a": [1]}}, "name": "x"},
+    ],
 )
 @pytest.mark.parametrize("rules", RESOLVING)
 def test_masks_equal_brute_force_after_a_name_is_given(job, rules):
-    """No step uses its own id; `needs` names no job twice."""
+    """No step uses its own id; `needs` names no job twice; a matrix has no further keys."""
     begun = linear.linearise(
         {"jobs": {"b": {"runs-on": "x", "steps": [{"run": "x"}]}, "j": job}}
     ).rstrip(CLOSE + EOD)

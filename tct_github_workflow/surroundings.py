@@ -1,0 +1,41 @@
+"""What is around a frame, as far as one token can close it: what remembered costs depend on.
+
+Equal surroundings are one object, known by its identity: that is sooner hashed than all of it.
+"""
+
+from .cache import Cache
+from .token_table import token_table
+
+_equal = Cache(1 << 14)
+
+
+def surroundings(frame, pending):
+    """-> (all that the closers of one token can meet in this frame and around it, base).
+
+    Costs in it count from `base` on, so that they are the same wherever a workflow stands.
+    pending: contexts of which a name is wanted.
+    """
+    if frame.around is None:
+        frames = frames_around(frame)
+        base = frames[-1].total
+        around = tuple((f.closable, f.total - base, f.tail, f.depth == 1) for f in frames)
+        frame.around = _equal.get(around, object), base
+    around, base = frame.around
+    return ((around, ways_around(frame)) if pending else around), base
+
+
+def ways_around(frame):
+    """The ways to names that are wanted, from this frame and from those around it."""
+    if frame.around_ways is None:
+        ways = tuple((f.ways(), f.tokens_of_step()) for f in frames_around(frame))
+        frame.around_ways = _equal.get(ways, object)
+    return frame.around_ways
+
+
+def frames_around(frame):
+    """The frames that one token may close, from the inside, and the one around them."""
+    chain = [frame]
+    while frame.parent and len(chain) <= token_table().most_closed:
+        frame = frame.parent
+        chain.append(frame)
+    return chain
