@@ -34,7 +34,7 @@ from .routes import JOBS, KEYS_TO, STEP
 from .rules import github_rules
 from .surroundings import ways_around
 from .text_costs import text_costs
-from .threads import VALUE, Frame, use_all
+from .threads import NAME, VALUE, Frame, use_all
 from .token_table import token_table
 from .utf8 import DEAD
 
@@ -44,6 +44,7 @@ _equal_changes = Cache(1 << 12)
 _mentions = Cache(1 << 12)
 _changes_of = Cache(1 << 12)
 _before_text = Cache(1 << 12)
+FEW = 16  # so many tokens are sooner read one by one than all of a place
 # of a text: what continues a name, or begins one after a dot
 LEAD = re.compile(rb"([A-Za-z0-9_-]*)")
 FIRST_LEAD = re.compile(rb"[ \t\r\n]*([A-Za-z0-9_-]*)")
@@ -73,21 +74,27 @@ class Changes:
             for pending, (ids, more) in by_pending.items()
         }
 
-    def apply(self, thread, costs, costs_if_pending):
+    def apply(self, thread, costs, base, costs_if_pending):
         """The costs after the changes. costs_if_pending(thread, pending): if others are pending."""
         result = costs.copy()
-        for ids, changed in self.of_tokens(thread, costs, costs_if_pending):
+        for ids, changed in self.of_tokens(thread, costs, base, costs_if_pending):
             result[ids] = changed
         return result
 
-    def of_tokens(self, thread, costs, costs_if_pending):
+    def of_tokens(self, thread, costs, base, costs_if_pending):
         """Yields (ids, their costs after the changes), as apply() takes them."""
         for pending, (ids, more) in self.by_pending.items():
-            source = costs
-            if pending != thread.names.pending:
+            is_possible = costs[ids] < FAR
+            ids = ids[is_possible]
+            if not len(ids):
+                continue
+            if pending == thread.names.pending:
+                yield ids, np.minimum(costs[ids] + more[is_possible], FAR)
+            elif len(ids) <= FEW and thread.mode != NAME:  # a name at hand may be one of its own
+                yield ids, costs_of_tokens(thread, base, ids.tolist())
+            else:
                 source = costs_if_pending(thread, pending)
-            after = np.minimum(source[ids] + more, FAR)
-            yield ids, np.where(costs[ids] < FAR, after, FAR)
+                yield ids, np.minimum(source[ids] + more[is_possible], FAR)
 
 
 NO_CHANGES = Changes(())
@@ -137,7 +144,7 @@ def costs_in_text(thread, base, key, costs_if_pending):
     def make():
         costs = costs_if_pending(thread, pending)
         if begun is None:
-            return changes.apply(thread, costs, costs_if_pending)
+            return changes.apply(thread, costs, base, costs_if_pending)
         return within_name(thread, costs, base, begun, known, costs_if_pending)
 
     return _in_text.get(key, make)
@@ -271,7 +278,7 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     context, letters = begun
     known = thread.names.known_names.of(context, thread.frame)
     if known is ANYTHING:
-        return changes_in_text(thread, known_names).apply(thread, costs, costs_if_pending)
+        return changes_in_text(thread, known_names).apply(thread, costs, base, costs_if_pending)
     if letters.startswith(b"["):
         return within_index(thread, costs, base, letters, known)
     letters = letters.decode().lower()
@@ -410,7 +417,7 @@ def with_begun_references(thread, place_costs, costs, base, key, costs_if_pendin
         to_read = [token for token in conditions.ids if begins_condition(thread, token)]
 
     def make():
-        parts = list(texts.of_tokens(thread, place_costs, costs_if_pending))
+        parts = list(texts.of_tokens(thread, place_costs, base, costs_if_pending))
         ids = [token for token in to_read if place_costs[token] < FAR]
         parts.append((ids, costs_of_tokens(thread, base, ids)))  # after the changes: these hold
         ids = np.concatenate([ids for ids, _ in parts]).astype(np.int64)
