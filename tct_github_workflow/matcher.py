@@ -14,6 +14,7 @@ from .compiler import grammar
 from .errors import DecodeError
 from .known_names import KnownNames
 from .masks import thread_costs
+from .reference_costs import openings
 from .rules import DEFAULT_RULES, NAMES
 from .text_costs import text_costs
 from .threads import DONE, advance, start_document, tokens_to_end
@@ -109,3 +110,5 @@ def warm_up(rules):
                 texts += [other.text for other in obj.others if other.names.live[0]]
             for text in texts:
                 text_costs(text, text.start)
+        if rules in NAMES_AT_START:
+            openings()

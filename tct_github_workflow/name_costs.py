@@ -131,6 +131,7 @@ def with_names(thread, costs, base, promising=None):
 def read_tokens(thread, costs, base, ids):
     """costs, with those of some tokens as threads.advance() says; the others do not change."""
     costs = costs.copy()
+    ids = list(dict.fromkeys(ids))  # each once
     costs[ids] = costs_of_tokens(thread, base, ids)
     return costs
 

@@ -283,10 +283,11 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
         return within_index(thread, costs, base, letters, known)
     letters = letters.decode().lower()
     tokens = leads(is_first=not letters)
-    later = np.full(len(costs), FAR)
+    later = costs_of_new = FAR
     if may_be_wanted(thread, context):
         later = costs_if_pending(thread, thread.names.pending | {context})
-    result = np.where(tokens.lengths > 0, new_names(thread, context, letters, later), costs)
+        costs_of_new = new_names(thread, context, letters, later)
+    result = np.where(tokens.lengths > 0, costs_of_new, costs)
     if letters and letters not in known:
         more = cost_of_name(thread.names, context, letters, thread.frame)
         result = np.where(tokens.ends, np.minimum(later + more, FAR), result)
