@@ -49,18 +49,23 @@ def chunks_in_parallel(work, some_chunks, num_workers):
     if len(first) < 2:  # not worth starting processes
         yield from map(work, first)
         return
+    pool = worker_pool(num_workers)
+    ahead = collections.deque()
+    for chunk in itertools.chain(first, some_chunks):
+        with starting_processes():  # this may start one
+            ahead.append(pool.submit(work, chunk))
+        if len(ahead) > 3 * num_workers:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+@functools.cache
+def worker_pool(num_workers):
+    """Processes that stay until the program ends, as each takes a third of a second to start."""
     with starting_processes():
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(num_workers, context, end_with_parent)
-    with pool:
-        ahead = collections.deque()
-        for chunk in itertools.chain(first, some_chunks):
-            with starting_processes():  # this may start one
-                ahead.append(pool.submit(work, chunk))
-            if len(ahead) > 3 * num_workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        return ProcessPoolExecutor(num_workers, context, end_with_parent)
 
 
 def chunks(items, size_of):
