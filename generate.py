@@ -113,7 +113,8 @@ def draw(logits, u, params, allowed=None):
         both = kept & allowed
         others = likely(logits.masked_fill(~allowed, -torch.inf), params)
         kept = torch.where(both.any(-1, keepdim=True), both, others)
-    p = probabilities(logits.masked_fill(~kept, -torch.inf), params.temperature)
+    logits = logits.masked_fill(~kept, -torch.inf)
+    p = probabilities(logits, params.temperature)
     cdf = p.cpu().double().cumsum(-1)  # on the CPU: MPS has no float64
     total = cdf[:, -1:]
     tokens = torch.searchsorted(cdf, u[:, None] * total, right=True)
@@ -138,7 +139,8 @@ def likely(logits, params):
         best = logits.topk(min(params.top_k, logits.size(-1))).indices
         kept &= torch.zeros_like(kept).scatter_(1, best, True)
     if params.top_p < 1:
-        p = probabilities(logits.masked_fill(~kept, -torch.inf), params.temperature)
+        of_kept = logits.masked_fill(~kept, -torch.inf)
+        p = probabilities(of_kept, params.temperature)
         ranked, order = p.sort(dim=-1, descending=True, stable=True)
         likelier = ranked.cumsum(-1) - ranked  # the share of the tokens before this one
         too_many = likelier >= params.top_p

@@ -1,4 +1,4 @@
-"""The GPT, in one file: the forward for training, the cached one for sampling, the optimizers.
+"""The GPT: the forward for training, the cached one for sampling, which optimizer trains what.
 
 A pre-norm decoder with rotary positions, QK norm, RMSNorm without weights, ReLU squared, no biases,
 projections that start at zero, a soft cap on the logits, the embedding added again before each
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from loss import HeadLoss, cap_slope
+from muon import Muon
 
 # FLOP/s in bf16, dense, from the data sheets (SXM)
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -42,9 +43,10 @@ class GPTConfig:
 
 def norm(x):
     """RMSNorm without weights, cast once for all the matrix products that read it."""
+    device_type = x.device.type
     x = F.rms_norm(x, (x.size(-1),))
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
+    if torch.is_autocast_enabled(device_type):
+        x = x.to(torch.get_autocast_dtype(device_type))
     return x
 
 
@@ -54,8 +56,8 @@ def rotary(positions, head_dim):
     https://arxiv.org/abs/2104.09864
     """
     device = positions.device
-    pairs = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
-    freqs = 10000 ** -(pairs / head_dim)
+    pairs = torch.arange(0, head_dim, 2, device=device)
+    freqs = 10000 ** -(pairs.float() / head_dim)
     angles = positions[..., None].float() * freqs
     return angles.cos(), angles.sin()
 
@@ -76,7 +78,8 @@ def attend(q, k, v, mask):
         return flex_attention(q, k, v, block_mask=mask)
     if mask is not None and mask.dim() == 2:
         return attend_windows(q, k, v, mask)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    is_causal = mask is None
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
 
 
 @torch.compiler.disable  # what it does depends on the data
@@ -87,25 +90,31 @@ def attend_windows(q, k, v, windows):
     fraction of the work that a mask over whole rows leaves.
     """
     B, nh, T, hd = q.size()
-    first_of_row = torch.arange(B)[:, None] * (T + 1)
-    apart = windows + first_of_row  # no two rows have a number in common
+    first_of_row = torch.arange(B) * (T + 1)
+    apart = windows + first_of_row[:, None]  # no two rows have a number in common
     _, lengths = torch.unique_consecutive(apart, return_counts=True)
     lengths = lengths.tolist()
 
     def by_window(x):  # (B, nh, T, hd) -> for each window (nh, length, hd)
-        in_a_row = x.transpose(0, 1).reshape(nh, B * T, hd)
-        return in_a_row.split(lengths, dim=1)
+        x = x.transpose(0, 1)
+        x = x.reshape(nh, B * T, hd)
+        return x.split(lengths, dim=1)
 
+    scale = hd**-0.5
     longest = max(lengths)
-    future = torch.full((longest, longest), -torch.inf, dtype=q.dtype).triu(1)
+    future = torch.full((longest, longest), -torch.inf, dtype=q.dtype)
+    future = future.triu(1)
     outputs = []
-    for q_w, k_w, v_w in zip(by_window(q), by_window(k), by_window(v), strict=True):
+    pieces = zip(by_window(q), by_window(k), by_window(v), strict=True)
+    for q_w, k_w, v_w in pieces:
         length = q_w.size(1)
         mask = future[:length, :length]
-        scores = torch.baddbmm(mask, q_w, k_w.mT, alpha=hd**-0.5)
-        outputs.append(scores.softmax(-1) @ v_w)
+        scores = torch.baddbmm(mask, q_w, k_w.mT, alpha=scale)
+        weights = scores.softmax(-1)
+        outputs.append(weights @ v_w)
     y = torch.cat(outputs, dim=1)
-    return y.view(nh, B, T, hd).transpose(0, 1)
+    y = y.view(nh, B, T, hd)
+    return y.transpose(0, 1)
 
 
 def block_mask(windows, size=128):
@@ -123,10 +132,12 @@ def block_mask(windows, size=128):
     end = (begin + size).clamp(max=T)
     first = windows[:, begin]  # (B, n_blocks): the window of each block's first position
     last = windows[:, end - 1]
-    attends = (last[:, None, :] >= first[:, :, None]).tril()  # (B, blocks of queries, of keys)
+    reaches = last[:, None, :] >= first[:, :, None]  # (B, blocks of queries, of keys)
+    attends = reaches.tril()
     n_keys = attends.sum(-1, dtype=torch.int32)
     # those that a block attends to are neighbours, itself the last; the order of the rest is free
-    first_key = block[:, None] + 1 - n_keys[..., None]
+    n_earlier = n_keys - 1
+    first_key = block[:, None] - n_earlier[..., None]
     keys = (first_key + block) % n_blocks
 
     def may_attend(b, h, q, k):
@@ -154,28 +165,38 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(n_embd, n_embd, bias=False)
 
     def forward(self, x, cos, sin, mask=None, cache=None, value_embed=None):
-        if cache is None:  # one product for a third of the launches; Muon wants three matrices
-            weight = torch.cat((self.c_q.weight, self.c_k.weight, self.c_v.weight))
-            q, k, v = F.linear(x, weight).chunk(3, dim=-1)
-        else:  # so few tokens do not pay for the copy
-            q = self.c_q(x)
-            k = self.c_k(x)
-            v = self.c_v(x)
+        q, k, v = self.project(x, at_once=cache is None)
         if value_embed is not None:
             v = v + value_embed.to(v.dtype)
-        q = rotate(norm(self.by_head(q)), cos, sin)  # (B, nh, T, hd)
-        k = rotate(norm(self.by_head(k)), cos, sin)
+        q = norm(self.by_head(q))  # (B, nh, T, hd)
+        k = norm(self.by_head(k))
         v = self.by_head(v)
+        q = rotate(q, cos, sin)
+        k = rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, nh, S, hd): all that the rows hold so far
         y = attend(q, k, v, mask)
-        y = y.transpose(1, 2).reshape(x.size())  # (B, T, C)
+        y = y.transpose(1, 2)
+        y = y.reshape(x.size())  # (B, T, C)
         return self.c_proj(y)
+
+    def project(self, x, at_once):
+        """q, k and v of x, by one product: a third of the launches; Muon wants three matrices.
+
+        at_once: False for three products, as few tokens do not pay for the copy.
+        """
+        linears = (self.c_q, self.c_k, self.c_v)
+        if not at_once:
+            return [linear(x) for linear in linears]
+        weight = torch.cat([linear.weight for linear in linears])
+        y = F.linear(x, weight)
+        return y.chunk(3, dim=-1)
 
     def by_head(self, x):
         """(B, T, C) -> (B, nh, T, hd)"""
         B, T, _ = x.size()
-        return x.view(B, T, self.n_head, -1).transpose(1, 2)
+        x = x.view(B, T, self.n_head, -1)
+        return x.transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -205,9 +226,13 @@ class KVCache:
     """
 
     def __init__(self, config, batch_size, max_len, device, dtype):
-        # one slot more than max_len: the padding after a full row must be written somewhere
-        n_slots = max_len + 1
-        shape = (config.n_layer, batch_size, config.n_head, n_slots, config.head_dim)
+        shape = (
+            config.n_layer,
+            batch_size,
+            config.n_head,
+            max_len + 1,  # the padding after a full row must be written somewhere
+            config.head_dim,
+        )
         self.k = torch.zeros(shape, device=device, dtype=dtype)
         self.v = torch.zeros(shape, device=device, dtype=dtype)
         self.length = torch.zeros(batch_size, dtype=torch.int64)
@@ -224,9 +249,11 @@ class KVCache:
             for b, row in enumerate(rows):
                 if row > b:
                     length = self.length[row]
-                    stored[:, b, :, :length] = stored[:, row, :, :length]
-        self.k = self.k[:, : len(rows)]
-        self.v = self.v[:, : len(rows)]
+                    moved = stored[:, row, :, :length]
+                    stored[:, b, :, :length] = moved
+        n_rows = len(rows)
+        self.k = self.k[:, :n_rows]
+        self.v = self.v[:, :n_rows]
         self.length = self.length[rows]
 
     def plan(self, rows, counts, T):
@@ -237,21 +264,24 @@ class KVCache:
         """
         begin = self.length[rows]
         max_len = self.k.size(3) - 1
-        S = int((begin + counts).max())  # tokens of the longest row
+        end = begin + counts
+        S = int(end.max())  # tokens of the longest row
         if S > max_len:
             raise ValueError(
                 f"the cache holds {max_len} tokens a row, not {S}. "
                 "Re-window the row or make a longer cache."
             )
-        positions = begin[:, None] + torch.arange(T)
-        may_attend = torch.arange(S) <= positions[..., None]  # (B, T, S)
+        positions = begin[:, None] + torch.arange(T)  # (B, T)
+        keys = torch.arange(S)
+        may_attend = keys <= positions[..., None]  # (B, T, S)
         device = self.k.device
         self.mask = may_attend[:, None].to(device)
         self.slots = positions.clamp(max=max_len).to(device)
         self.rows = rows.to(device)
         self.S = S
-        self.has_all_rows = torch.equal(rows, torch.arange(len(self.length)))
-        self.length[rows] = begin + counts
+        all_rows = torch.arange(len(self.length))
+        self.has_all_rows = torch.equal(rows, all_rows)
+        self.length[rows] = end
         return self.slots
 
     def extend(self, layer, k, v):
@@ -261,8 +291,9 @@ class KVCache:
         return k, v
 
     def _extend(self, stored, new):
-        by_token = new.transpose(1, 2).to(stored.dtype)  # (B, T, nh, hd), as is what is indexed so
-        stored[self.rows[:, None], :, self.slots] = by_token
+        by_token = new.transpose(1, 2)  # (B, T, nh, hd), as is what is indexed so
+        rows = self.rows[:, None]
+        stored[rows, :, self.slots] = by_token.to(stored.dtype)
         stored = stored[:, :, : self.S]
         if not self.has_all_rows:
             stored = stored[self.rows]
@@ -280,18 +311,20 @@ class GPT(nn.Module):
             )
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        blocks = [Block(config, layer) for layer in range(config.n_layer)]
+        self.blocks = nn.ModuleList(blocks)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         # join the values of the last blocks: much to know about a token, at hardly a cost
         # (of 1 to 4 blocks, 2 or 3 learn best)
-        n_value_embeds = min(2, config.n_layer)
-        self.value_embeds = nn.ModuleList(
-            nn.Embedding(config.vocab_size, config.n_embd) for _ in range(n_value_embeds)
-        )
+        self.value_embeds = nn.ModuleList()
+        for _ in range(min(2, config.n_layer)):
+            embed = nn.Embedding(config.vocab_size, config.n_embd)
+            self.value_embeds.append(embed)
         # how much of the embedding joins the stream again before each block
         self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
         self.dropout = nn.Dropout(config.dropout)
-        cos, sin = rotary(torch.arange(config.block_size), config.head_dim)
+        positions = torch.arange(config.block_size)
+        cos, sin = rotary(positions, config.head_dim)
         self.register_buffer("cos", cos, persistent=False)  # (block_size, hd / 2)
         self.register_buffer("sin", sin, persistent=False)
         self.init_weights()
@@ -306,18 +339,24 @@ class GPT(nn.Module):
         bound = (3 / self.config.n_embd) ** 0.5  # for a standard deviation of n_embd ** -0.5
         for block in self.blocks:
             attn = block.attn
-            for linear in (attn.c_q, attn.c_k, attn.c_v, block.c_fc):
+            inner = (attn.c_q, attn.c_k, attn.c_v, block.c_fc)
+            for linear in inner:
                 nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.zeros_(attn.c_proj.weight)
             nn.init.zeros_(block.c_proj.weight)
 
     def trunk(self, idx, cos, sin, mask=None, cache=None):
         """idx (B, T) -> (B, T, C), what the head reads."""
-        embedding = F.rms_norm(self.wte(idx), (self.config.n_embd,))
-        x = x0 = self.dropout(embedding)
+        x = self.wte(idx)
+        x = F.rms_norm(x, (self.config.n_embd,))
+        x = self.dropout(x)
+        x0 = x
         n_plain = len(self.blocks) - len(self.value_embeds)  # blocks without value embeddings
         for i, block in enumerate(self.blocks):
-            value_embed = self.value_embeds[i - n_plain](idx) if i >= n_plain else None
+            value_embed = None
+            if i >= n_plain:
+                embed = self.value_embeds[i - n_plain]
+                value_embed = embed(idx)
             x = x + self.x0_lambdas[i] * x0
             x = block(x, cos, sin, mask, cache, value_embed)
         return norm(x)
@@ -358,23 +397,28 @@ class GPT(nn.Module):
         )
         if reduction == "none":
             return None, losses.view(B, T)
-        n_averaged = (targets >= 0).sum() if reduction == "mean" else 1
-        return losses.sum() / n_averaged, total / n_averaged
+        if reduction == "sum":
+            return losses.sum(), total
+        n_scored = (targets >= 0).sum()
+        return losses.sum() / n_scored, total / n_scored
 
     def window_mask(self, windows):
         """What attention needs to stay within windows (B, T): the quickest form for the device."""
-        if windows.device.type == "cuda" and torch.compiler.is_compiling():
+        device_type = windows.device.type
+        if device_type == "cuda" and torch.compiler.is_compiling():
             return block_mask(windows)
-        if windows.device.type == "cpu" and windows.size(1) > 256:
+        if device_type == "cpu" and windows.size(1) > 256:
             return windows  # for attend_windows
         # on a CPU, up to some 256 tokens, quicker than many small products
         same_window = windows[:, :, None] == windows[:, None, :]
-        return same_window.tril()[:, None]  # (B, 1, T, T)
+        may_attend = same_window.tril()
+        return may_attend[:, None]  # (B, 1, T, T)
 
     def new_cache(self, batch_size, max_len=None):
         """A KVCache for batch_size rows of at most max_len tokens (default block_size)."""
-        device = self.wte.weight.device
-        dtype = self.wte.weight.dtype
+        weight = self.wte.weight
+        device = weight.device
+        dtype = weight.dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
         if max_len is None:
@@ -404,7 +448,8 @@ class GPT(nn.Module):
         cos, sin = rotary(positions[:, None], self.config.head_dim)  # (B, 1, T, hd / 2)
         x = self.trunk(idx, cos, sin, cache.mask, cache)
         last = (counts - 1).to(x.device)
-        return self.head(x[torch.arange(B), last])
+        row = torch.arange(B)
+        return self.head(x[row, last])
 
     def configure_optimizers(
         self, learning_rate, embedding_lr, unembedding_lr, weight_decay, betas, bf16
@@ -422,13 +467,16 @@ class GPT(nn.Module):
         )
         muon.dtype = torch.bfloat16 if bf16 else torch.float32
         embeddings = [self.wte.weight, *self.value_embeds.parameters()]
+        head = [self.lm_head.weight]
+        lambdas = [self.x0_lambdas]
+        groups = [
+            {"params": embeddings, "lr": embedding_lr},
+            {"params": head, "lr": unembedding_lr},
+            # their first gradients are rounding errors: a smaller eps makes full steps of them
+            {"params": lambdas, "lr": unembedding_lr, "eps": 1e-6},
+        ]
         adamw = torch.optim.AdamW(
-            [
-                {"params": embeddings, "lr": embedding_lr},
-                {"params": [self.lm_head.weight], "lr": unembedding_lr},
-                # their first gradients are rounding errors: a smaller eps makes full steps of them
-                {"params": [self.x0_lambdas], "lr": unembedding_lr, "eps": 1e-6},
-            ],
+            groups,
             betas=betas,
             eps=1e-10,
             weight_decay=0.0,
@@ -444,98 +492,15 @@ class GPT(nn.Module):
         Operations are counted as nanoGPT and PaLM do (https://arxiv.org/abs/2204.02311, appendix
         B): forward and backward, attention not halved for being causal.
         """
-        peaks = [flops for name, flops in PEAK_FLOPS.items() if name in device_name]
-        if not peaks:
+        peak = None
+        for name, flops in PEAK_FLOPS.items():
+            if name in device_name:
+                peak = flops
+        if peak is None:
             return None
         matrices = [*self.blocks.parameters(), self.lm_head.weight]
         n_weights = sum(p.numel() for p in matrices)
         config = self.config
         attention = 12 * config.n_layer * config.n_embd * config.block_size
         flops_per_token = 6 * n_weights + attention
-        return flops_per_token * tokens_per_s / peaks[0]
-
-
-class Muon(torch.optim.Muon):
-    """torch.optim.Muon (https://kellerjordan.github.io/posts/muon/), a shape at a time.
-
-    The same update and state, but torch's goes matrix by matrix, thousands of small kernels on a
-    GPU, and always in bf16, which a CPU without bf16 instructions emulates, fifty times slower than
-    float32: it would take most of a small model's step.
-    """
-
-    dtype = torch.bfloat16  # of the matrix products
-    # Set as torch.amp.GradScaler does, fused AdamW reads it, too: a tensor of no dimension on the
-    # device, 1.0 where a gradient is not finite. The step then changes nothing, and nobody has to
-    # wait for the device to decide it.
-    found_inf = None
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            by_shape = {}
-            for p in group["params"]:
-                shape = tuple(sorted(p.shape))  # a matrix and a transposed one have one
-                by_shape.setdefault(shape, []).append(p)
-            for params in by_shape.values():
-                self.step_together(group, params)
-
-    def step_together(self, group, params):
-        """One update of matrices of equal shape."""
-        rate = group["lr"]
-        if self.found_inf is not None:
-            rate = rate * (1 - self.found_inf)
-        x = self.average_gradients(group, params).to(self.dtype)
-        coefficients = group["ns_coefficients"]
-        x = orthogonalize(x, coefficients, group["ns_steps"], group["eps"])
-        # the RMS of an AdamW update: https://arxiv.org/abs/2502.16982
-        scale = 0.2 * math.sqrt(max(params[0].shape))
-        update = x.to(params[0].dtype) * (-scale * rate)
-        torch._foreach_mul_(params, 1 - group["weight_decay"] * rate)
-        torch._foreach_add_(params, split_matrices(update, params))
-
-    def average_gradients(self, group, params):
-        """Take the gradients into the momentum; returns Nesterov's mean of both, stacked."""
-        buffers = []
-        for p in params:
-            state = self.state[p]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
-            buffers.append(state["momentum_buffer"])
-        grads = stack_matrices([p.grad for p in params])
-        momentum = stack_matrices(buffers)
-        if self.found_inf is not None:  # the momentum takes in itself, and stays as it is
-            grads = torch.where(self.found_inf > 0, momentum, grads)
-        momentum.lerp_(grads, 1 - group["momentum"])
-        torch._foreach_copy_(buffers, split_matrices(momentum, params))
-        return grads.lerp_(momentum, group["momentum"])
-
-
-def is_tall(matrix):
-    n_rows, n_columns = matrix.shape
-    return n_rows > n_columns
-
-
-def stack_matrices(matrices):
-    """(n, rows, columns) with rows <= columns: tall matrices are transposed."""
-    return torch.stack([m.mT if is_tall(m) else m for m in matrices])
-
-
-def split_matrices(stack, like):
-    """The matrices of a stack, each transposed where the one of `like` is tall."""
-    tall = stack.mT.contiguous() if any(map(is_tall, like)) else stack
-    matrices = []
-    for i, matrix in enumerate(like):
-        matrices.append(tall[i] if is_tall(matrix) else stack[i])
-    return matrices
-
-
-def orthogonalize(x, coefficients, n_steps, eps):
-    """Newton-Schulz: drives all singular values of the matrices x (n, rows, columns) towards 1."""
-    a, b, c = coefficients
-    norms = x.norm(dim=(1, 2), keepdim=True)
-    x = x / norms.clamp(min=eps)
-    for _ in range(n_steps):
-        gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
-    return x
+        return flops_per_token * tokens_per_s / peak

@@ -38,7 +38,8 @@ def shingle(ids):
     ids = np.asarray(ids, np.int64)
     n_missing = max(0, RUN - len(ids))
     ids = np.pad(ids, (0, n_missing), constant_values=PAD)
-    packed = (ids[:-2] << ID_BITS | ids[1:-1]) << ID_BITS | ids[2:]
+    pairs = ids[:-2] << ID_BITS | ids[1:-1]
+    packed = pairs << ID_BITS | ids[2:]
     return np.unique(packed)
 
 
@@ -107,7 +108,8 @@ def measure_originality(workflows, train, index, few):
     }
     closest = None
     for i, (likeness, document) in enumerate(nearest_in_train):
-        if not is_copy[i] and (closest is None or likeness > closest.likeness):
+        is_closer = closest is None or likeness > closest.likeness
+        if is_closer and not is_copy[i]:
             closest = Pair(likeness, sample=i, document=document)
     return figures, closest
 

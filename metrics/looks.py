@@ -22,8 +22,10 @@ def get_action(step):
 def get_features(workflow):
     """What a workflow is made of: {feature: list of strings}."""
     events = workflow["on"]
+    if isinstance(events, str):
+        events = [events]
     features = {
-        "events": [events] if isinstance(events, str) else list(events),
+        "events": list(events),
         "runners": [],
         "actions": [],
         "step kinds": [],
@@ -33,7 +35,9 @@ def get_features(workflow):
     for job in workflow["jobs"].values():
         if "runs-on" in job:
             runner = job["runs-on"]
-            features["runners"].append(runner if isinstance(runner, str) else json.dumps(runner))
+            if not isinstance(runner, str):
+                runner = json.dumps(runner)
+            features["runners"].append(runner)
         for step in job.get("steps", []):
             if "uses" in step:
                 features["actions"].append(get_action(step))
@@ -80,8 +84,10 @@ def distance(p, q):
     """
     if not p or not q:
         return float(bool(p or q))
+    values = {*p, *q}
+    apart = [abs(p.get(value, 0) - q.get(value, 0)) for value in values]
     # fsum: a set's order changes from run to run, and with it the last digit of a plain sum
-    return math.fsum(abs(p.get(value, 0) - q.get(value, 0)) for value in {*p, *q}) / 2
+    return math.fsum(apart) / 2
 
 
 # --------------------------------------------------------------------------------------------------
@@ -107,7 +113,8 @@ def looks_page(looks, picture):
     """The section of results.md: a list of paragraphs. picture: the file's name."""
     rows = []
     for feature, distances in looks.items():
-        rows.append([feature, *(f"{d:.2f}" for d in distances.values())])
+        cells = [f"{d:.2f}" for d in distances.values()]
+        rows.append([feature, *cells])
     return [
         "## Looks like the real thing\n",
         "Total variation distance from the validation set: 0 is the same, 1 has nothing in common. "

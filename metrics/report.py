@@ -13,9 +13,13 @@ def wilson(k, n):
 
     https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
     """
-    middle = (k + Z * Z / 2) / (n + Z * Z)
-    half = Z / (n + Z * Z) * math.sqrt(k * (n - k) / max(n, 1) + Z * Z / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    variance = k * (n - k) / max(n, 1)  # of k
+    denominator = n + Z**2
+    middle = (k + Z**2 / 2) / denominator
+    half = Z * math.sqrt(variance + Z**2 / 4) / denominator
+    low = max(0.0, middle - half)
+    high = min(1.0, middle + half)
+    return low, high
 
 
 def rate(k, n):
@@ -28,11 +32,16 @@ def rate(k, n):
 
 def table(head, *rows):
     """A table in Markdown. head and rows: lists of cells, of anything that str() takes."""
+    rule = ["---"] * len(head)
     lines = []
-    for row in [head, ["---"] * len(head), *rows]:
-        cells = [str(cell).replace("|", "\\|").replace("\n", " ") for cell in row]
+    for row in [head, rule, *rows]:
+        cells = [in_a_cell(value) for value in row]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
+
+
+def in_a_cell(value):
+    return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def code(text, width):

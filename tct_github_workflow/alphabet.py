@@ -12,13 +12,19 @@ from .schema import names
 
 KEYS, CONSTANTS = names()
 
+
+def symbols(names, first):
+    """{name: symbol}, in order, from a code point on."""
+    return {name: chr(first + i) for i, name in enumerate(names)}
+
+
 # --- openers
 ESC = "\ue000"
 OBJECT = "\ue001"
 ARRAY = "\ue002"
 NUMBER = "\ue003"
 FIRST_KEY = 0xE004
-KEY = {name: chr(FIRST_KEY + i) for i, name in enumerate(KEYS)}  # {"steps": ...}
+KEY = symbols(KEYS, FIRST_KEY)
 
 # --- closers
 FIRST_CLOSER = FIRST_KEY + len(KEYS)
@@ -29,13 +35,15 @@ TRUE = chr(FIRST_CLOSER + 3)
 FALSE = chr(FIRST_CLOSER + 4)
 NULL = chr(FIRST_CLOSER + 5)
 FIRST_CONSTANT = FIRST_CLOSER + 6
-CONSTANT = {name: chr(FIRST_CONSTANT + i) for i, name in enumerate(CONSTANTS)}
-LAST = chr(FIRST_CONSTANT + len(CONSTANTS) - 1)
+CONSTANT = symbols(CONSTANTS, FIRST_CONSTANT)
+LAST = CONSTANT[CONSTANTS[-1]]
 
 KEY_NAME = {symbol: name for name, symbol in KEY.items()}
 LITERAL = {symbol: name for name, symbol in CONSTANT.items()}  # symbol -> the value it stands for
 LITERAL |= {TRUE: True, FALSE: False, NULL: None}
-SYMBOLS = [chr(c) for c in range(ord(ESC), ord(LAST) + 1)]
+END_OF_SYMBOLS = ord(LAST) + 1
+SYMBOLS = [chr(code) for code in range(ord(ESC), END_OF_SYMBOLS)]
 
-# the bytes that UTF-8 text can hold; 0xEE leads private-use characters only
-TEXT_BYTES = [b for b in range(256) if b not in (0xC0, 0xC1, 0xEE) and b < 0xF5]
+# the bytes that UTF-8 text can hold: 0xC0, 0xC1 and those from 0xF5 on are never in it
+NO_TEXT = (0xC0, 0xC1, 0xEE)  # 0xEE leads private-use characters only
+TEXT_BYTES = [b for b in range(0xF5) if b not in NO_TEXT]

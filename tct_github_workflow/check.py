@@ -126,7 +126,9 @@ def root():
 
 def is_plain_text(value, at):
     """Whether a value is text that may stand at a Place as it is: most values are."""
-    return type(value) is str and at.is_free_text and value != "" and OPEN not in value
+    if type(value) is not str or value == "":
+        return False
+    return at.is_free_text and OPEN not in value
 
 
 class Reader:
@@ -191,7 +193,8 @@ class Reader:
         others = at.others_as_property
         for key, value in mapping.items():
             below, bits = properties.get(key, others)
-            if below is None or not key or OPEN in key:
+            is_name = key != "" and OPEN not in key
+            if below is None or not is_name:
                 below, bits = self.other_key(key, at, (*path, key))
             if kinds & bits:
                 kinds &= bits

@@ -138,7 +138,7 @@ class CronNumbers(NamedTuple):
         start, slash, step = text.partition("/")
         if not slash:
             return self.is_range(text)
-        if not start or not step or not number_of(step):
+        if not start or not number_of(step):
             return False
         return self.is_range(start) and self.has(step)
 
@@ -149,9 +149,8 @@ class CronNumbers(NamedTuple):
             return text == "*" or self.has(text)
         if not first or not last:
             return False
-        if not self.has(first) or not self.has(last):
-            return False
-        return self.value(first) <= self.value(last)
+        are_numbers = self.has(first) and self.has(last)
+        return are_numbers and self.value(first) <= self.value(last)
 
     def has(self, text):
         value = self.value(text)
@@ -218,15 +217,9 @@ def needs_of(job):
 
 def check_job(name, job, path, report):
     check_id(name, path, report)
-    check_concurrency(job.get("concurrency"), (*path, "concurrency"), report)
-    check_runner(job.get("runs-on"), (*path, "runs-on"), report)
-    check_image(job.get("container"), (*path, "container"), report)
-    services = job.get("services")
-    if isinstance(services, dict):
-        for service, container in services.items():
-            check_image(container, (*path, "services", service), report)
-    check_matrix(job.get("strategy"), (*path, "strategy"), report)
-    check_steps(job.get("steps") or [], (*path, "steps"), report)
+    for key, check in JOB_CHECKS.items():
+        if key in job:
+            check(job[key], (*path, key), report)
 
 
 def check_id(name, path, report):
@@ -241,8 +234,9 @@ def check_steps(steps, path, report):
     """Ids of steps, each once, and the actions that they use."""
     seen = set()
     seen_in_lower_case = set()
-    for i, step in enumerate(steps):
-        check_action(step.get("uses"), (*path, i, "uses"), report)
+    for i, step in enumerate(steps or []):
+        if "uses" in step:
+            check_action(step["uses"], (*path, i, "uses"), report)
         if "id" not in step:
             continue
         name = as_text(step["id"])
@@ -293,7 +287,8 @@ def check_concurrency(concurrency, path, report):
 def check_runner(runs_on, path, report):
     """A group of runners may say whose it is: organization/name."""
     group = runs_on.get("group") if isinstance(runs_on, dict) else None
-    if isinstance(group, str) and not is_expression(group) and not is_group(group):
+    is_name = isinstance(group, str) and not is_expression(group)
+    if is_name and not is_group(group):
         report((*path, "group"), "runner", "a group is name, organization/name or enterprise/name")
 
 
@@ -302,7 +297,8 @@ def is_group(text):
     owner, slash, name = text.partition("/")
     if not slash:
         return True
-    return owner in GROUP_OWNERS and name != "" and "/" not in name
+    is_name = name != "" and "/" not in name
+    return owner in GROUP_OWNERS and is_name
 
 
 def check_image(container, path, report):
@@ -312,10 +308,16 @@ def check_image(container, path, report):
         report(path, "container", "a container without an image")
 
 
+def check_services(services, path, report):
+    if isinstance(services, dict):
+        for name, container in services.items():
+            check_image(container, (*path, name), report)
+
+
 def has_expression(value):
     """Whether some text in a value is computed."""
     if isinstance(value, dict):
-        return any(is_expression(key) or has_expression(item) for key, item in value.items())
+        value = [*value, *value.values()]
     if isinstance(value, list):
         return any(map(has_expression, value))
     return is_expression(value)
@@ -346,3 +348,13 @@ def check_exclude(excluded, keys, path, report):
         for key in combination:
             if key.lower() not in known:
                 report((*path, i, key), "matrix", f"the matrix has no key {key:.60}")
+
+
+JOB_CHECKS = {  # what checks the value of a key of a job
+    "concurrency": check_concurrency,
+    "runs-on": check_runner,
+    "container": check_image,
+    "services": check_services,
+    "strategy": check_matrix,
+    "steps": check_steps,
+}

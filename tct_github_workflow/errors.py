@@ -19,7 +19,8 @@ class EncodeError(ValueError):
     """
 
     def __init__(self, problem, where="", kind=None):
-        super().__init__(f"{where}: {problem}" if where else problem)
+        text = f"{where}: {problem}" if where else problem
+        super().__init__(text)
         self.where = where
         self.kind = kind or before_colon(problem)
 
@@ -32,6 +33,7 @@ class DecodeError(ValueError):
     """
 
     def __init__(self, problem, token=None):
-        super().__init__(problem if token is None else f"token {token}: {problem}")
+        text = problem if token is None else f"token {token}: {problem}"
+        super().__init__(text)
         self.token = token
         self.kind = before_colon(problem)

@@ -14,7 +14,8 @@ PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?", re.ASC
 LOGICAL = ("&&", "||", ",")
 ORDER = ("<", "<=", ">", ">=")
 EQUALITY = ("==", "!=")
-N_ARGS = {"format": range(2, 256), "join": (2,)}
+ANY_NUMBER = range(256)  # of arguments; GitHub takes no more
+N_ARGS = {"format": ANY_NUMBER[2:], "join": (2,), "case": ()}  # case is used by nobody
 STATUS = ("always", "cancelled", "failure", "success")
 CONDITIONS = (*STATUS, "contains", "endswith", "startswith")  # functions
 
@@ -25,42 +26,67 @@ def oddities(text):
     tokens = read_tokens(text)
     found = odd_words(tokens)
     text_starts = set()  # places of brackets after which no condition stands
-    for i, (kind, word) in enumerate(tokens):
-        if kind == "(" and i > 0 and tokens[i - 1][1].lower() in TEXT_FIRST:
+    for i, token in enumerate(tokens):
+        if token.kind == "(" and opener(tokens, i).lower() in TEXT_FIRST:
             text_starts.add(i)
-        is_read = i > 0 and tokens[i - 1][0] == "."
-        if kind == "name" and not is_read and tokens[i + 1][0] != "(":
-            value = Value(word.lower(), tokens, i + 1)
-            found += value.oddities(opener_at(tokens, i))
+        if is_context(tokens, i):
+            value = Value(token.text.lower(), tokens, i + 1)
+            found += value.oddities(opener_around(tokens, i))
             if value.kind in READ and value.after() == "[":
                 text_starts.add(value.place)
     return [*found, *odd_structure(tokens, text_starts), *odd_calls(text)]
+
+
+def is_context(tokens, i):
+    """Whether a token is the name of a context, as of no function and nothing that is read."""
+    is_name = tokens[i].kind == "name" and not is_read(tokens, i)
+    return is_name and tokens[i + 1].kind != "("
+
+
+def is_read(tokens, i):
+    """Whether a token is read of what is before it: the sha of github.sha."""
+    return i > 0 and tokens[i - 1].kind == "."
+
+
+def opener(tokens, i):
+    """Of an opening bracket: the name of the function whose arguments it opens, else "(" or "["."""
+    kind = tokens[i].kind
+    if i == 0 or kind == "[" or tokens[i - 1].kind != "name":
+        return kind
+    return tokens[i - 1].text
+
+
+def opener_around(tokens, place):
+    """The opener(), in lower case, of the brackets around a place; None where there are none."""
+    openers = []
+    for i, token in enumerate(tokens[:place]):
+        if token.kind in ("(", "["):
+            openers.append(opener(tokens, i).lower())
+        elif token.kind in (")", "]"):
+            openers.pop()
+    return openers[-1] if openers else None
 
 
 def odd_words(tokens):
     """Numbers, spellings, and operators that nobody uses."""
     found = []
     for i, (kind, word) in enumerate(tokens):
-        if kind == "literal" and word[0] != "'" and not PLAIN.fullmatch(word):
+        if kind == "literal" and not is_usual(word):
             found.append(f"the number {word:.40}")
         if kind in ORDER:
             found.append(f"{word} of what may be text")
-        is_read = i > 0 and tokens[i - 1][0] == "."
-        if kind == "name" and not is_read and word != word.lower() and word not in SPELLINGS:
+        if kind == "name" and not is_read(tokens, i) and not is_spelled_well(word):
             found.append(f"the spelling {word:.40}")
     return found
 
 
-def opener_at(tokens, place):
-    """The function in whose brackets a place lies, "(" or "[" of others, or None."""
-    openers = []
-    for i, (kind, _) in enumerate(tokens[:place]):
-        if kind in ("(", "["):
-            is_call = kind == "(" and i > 0 and tokens[i - 1][0] == "name"
-            openers.append(tokens[i - 1][1].lower() if is_call else kind)
-        elif kind in (")", "]"):
-            openers.pop()
-    return openers[-1] if openers else None
+def is_usual(literal):
+    """Whether a literal is text, or written as people write it."""
+    return literal.startswith("'") or bool(PLAIN.fullmatch(literal))
+
+
+def is_spelled_well(name):
+    return name == name.lower() or name in SPELLINGS
 
 
 class Value:
@@ -73,11 +99,15 @@ class Value:
         self.tokens = tokens
         self.place = place  # of the token after that
         self.missing = None  # a name that there is not
-        while self.kind in READ and self.after() == "." and tokens[self.place + 1][0] == "name":
-            self.read(tokens[self.place + 1][1].lower())
+        while self.kind in READ and self.after() == ".":
+            name = tokens[self.place + 1]
+            if name.kind != "name":  # .*
+                break
+            self.read(name.text.lower())
 
     def after(self):
-        return self.tokens[self.place][0]
+        """The kind of the token after it."""
+        return self.tokens[self.place].kind
 
     def read(self, name):
         names = READ[self.kind]
@@ -88,7 +118,7 @@ class Value:
         self.place += 2
 
     def oddities(self, opener):
-        """opener: what opener_at() says of it."""
+        """opener: what opener_around() says of it."""
         if self.missing:
             return [self.missing]
         after = self.after()
@@ -111,19 +141,19 @@ def odd_structure(tokens, text_starts):
     compared = [False]  # in each of them and outside: may no comparison come?
     for i, (kind, word) in enumerate(tokens):
         if kind in ("(", "["):
-            is_call = kind == "(" and i > 0 and tokens[i - 1][0] == "name"
-            openers.append(tokens[i - 1][1] if is_call else kind)
+            openers.append(opener(tokens, i))
             compared.append(i in text_starts)
-            if i in text_starts and not is_text(tokens[i + 1]):
-                found.append(f"{tokens[i + 1][1]:.40} where a text is meant")
+            after = tokens[i + 1]
+            if i in text_starts and not is_text(after):
+                found.append(f"{after.text:.40} where a text is meant")
         elif kind in (")", "]"):
-            opener = openers.pop()
+            function = openers.pop().strip("(")
             compared.pop()
-            if tokens[i - 1][0] == ",":
+            if tokens[i - 1].kind == ",":
                 found.append("a comma before )")
-            is_read = kind == ")" and tokens[i + 1][0] in (".", "[")
-            if is_read and opener.lower() != "fromjson":
-                found.append(f"what {opener.strip('(')}() returns is looked into")
+            is_looked_into = kind == ")" and tokens[i + 1].kind in (".", "[")
+            if is_looked_into and function.lower() != "fromjson":
+                found.append(f"what {function}() returns is looked into")
         elif kind in LOGICAL:
             compared[-1] = False
         elif kind in EQUALITY:
@@ -135,16 +165,21 @@ def odd_structure(tokens, text_starts):
 
 def is_text(token):
     """Whether an operand that begins with a token is no condition and no number."""
-    kind, word = token
-    if kind == "literal":
-        return word[0] == "'"
-    return kind == "name" and word.lower() not in CONDITIONS
+    if token.kind == "literal":
+        return token.text.startswith("'")
+    return token.kind == "name" and token.text.lower() not in CONDITIONS
 
 
 def odd_calls(text):
     found = []
     for call in parse(text).calls:
-        taken = (0,) if call.function in STATUS else N_ARGS.get(call.function)
-        if call.function == "case" or taken and call.n_args not in taken:
+        if call.n_args not in usual_n_args(call.function):
             found.append(f"{call.function}() with {call.n_args} arguments")
     return found
+
+
+def usual_n_args(function):
+    """The numbers of arguments that people give to a function."""
+    if function in STATUS:
+        return (0,)
+    return N_ARGS.get(function, ANY_NUMBER)

@@ -17,13 +17,14 @@ from .schema import SCHEMA, apply_patch
 
 NAMES = ("schema", "github", "references", "clean")
 DEFAULT_RULES = "references"
+GITHUB_FILE = Path(__file__).parent / "github_rules.json"
 CLEAN_FILE = Path(__file__).parent / "clean_rules.json"
 
 
 @functools.cache
 def github_rules():
     """The content of github_rules.json."""
-    return json.loads((Path(__file__).parent / "github_rules.json").read_bytes())
+    return json.loads(GITHUB_FILE.read_bytes())
 
 
 @functools.cache
@@ -33,12 +34,14 @@ def expression_text(place, kind, is_clean=False):
     is_clean: by the rules "clean".
     """
     place = github_rules()["places"][place]
+    functions = place["functions"]
     more_functions = {}
     for other in github_rules()["places"].values():
-        shared = place["functions"].keys() & other["functions"].keys()
-        if all(place["functions"][name] == other["functions"][name] for name in shared):
-            more_functions = {**other["functions"], **more_functions}
-    return ExpressionText(place["contexts"], place["functions"], kind, more_functions, is_clean)
+        theirs = other["functions"]
+        shared = functions.keys() & theirs.keys()
+        if all(functions[name] == theirs[name] for name in shared):
+            more_functions = {**theirs, **more_functions}
+    return ExpressionText(place["contexts"], functions, kind, more_functions, is_clean)
 
 
 def schema_of(rules):

@@ -53,17 +53,24 @@ def expression_costs(automaton, state):
     to_end = np.full(len(texts), FAR, np.int32)
     every_text().add_costs(to_end, automaton, state)
     if automaton.is_deep(state):
-        for number in np.flatnonzero(to_end < FAR).tolist():
+        is_literal = automaton.is_literal(state)
+        allowed = np.flatnonzero(to_end < FAR)
+        for number in allowed.tolist():
+            text = texts[number]
             # without a quote nothing happens in the middle of a string
-            if b"'" in texts[number] or not automaton.is_literal(state):
-                to_end[number] = cost_after(automaton, state, texts[number])
+            stays_inside = is_literal and b"'" not in text
+            if not stays_inside:
+                to_end[number] = cost_after(automaton, state, text)
     # a constant that the text may be is plain text, which one character more continues
-    return TextCosts(to_end, to_end + (to_end == 0))
+    detour = to_end + (to_end == 0)
+    return TextCosts(to_end, detour)
 
 
 def cost_after(automaton, state, text):
     after = automaton.run(state, text)
-    return FAR if after == DEAD else automaton.bytes_to_end[after]
+    if after == DEAD:
+        return FAR
+    return automaton.bytes_to_end[after]
 
 
 class Texts:
@@ -89,10 +96,12 @@ class Texts:
         expressions = automaton.expressions
         reach = self.reach(expressions.syntax, state)
         forbidden = ~expressions.names.allowed
-        left_of_name = left_of_names(expressions)[reach.controls]
-        to_close = state.frame.to_close if state.frame else 0
-        costs = reach.to_end + (left_of_name + to_close)
-        costs[reach.used & forbidden != 0] = FAR
+        left = left_of_names(expressions)
+        costs = reach.to_end + left[reach.controls]
+        if state.frame:
+            costs += state.frame.to_close
+        is_forbidden = reach.used & forbidden != 0
+        costs[is_forbidden] = FAR
         to_end[reach.numbers] = costs
         for loose in reach.loose:
             after = state._replace(control=loose.control)
@@ -106,8 +115,10 @@ class Texts:
 
     def add_one_by_one(self, to_end, automaton, state):
         forbidden = ~automaton.expressions.names.allowed
-        for i in np.flatnonzero(self.used & forbidden == 0).tolist():
-            to_end[self.numbers[i]] = cost_after(automaton, state, self.rests[i])
+        is_allowed = self.used & forbidden == 0
+        for i in np.flatnonzero(is_allowed).tolist():
+            number = self.numbers[i]
+            to_end[number] = cost_after(automaton, state, self.rests[i])
 
     def reach(self, syntax, state):
         """What these texts do from the control of a state."""
@@ -157,7 +168,8 @@ class Reach:
         self.controls = states.controls[ends]
         self.loose = []
         for end in set(ends.tolist()):
-            if states.is_loose(states.states[end]):
+            state = states.states[end]
+            if states.is_loose(state):
                 same = ends == end
                 loose = Loose(states.controls[end], self.numbers[same], self.used[same])
                 self.loose.append(loose)
@@ -185,12 +197,14 @@ class Walk:
     def __init__(self, states, texts, start):
         self.states = states
         self.texts = texts
-        self.ends = np.full(len(texts.rests), start, np.int32)
+        n = len(texts.rests)
+        self.ends = np.full(n, start, np.int32)
         self.used = texts.used.copy()
         self.stops = {}
         going = self.begin(start) if texts.columns else []
         for i, column in enumerate(texts.columns):
-            going = going[: np.searchsorted(going, len(column))]
+            n_as_long = np.searchsorted(going, len(column))
+            going = going[:n_as_long]
             going = self.one_byte(i, going, column[going])
             if not len(going):
                 break
@@ -199,8 +213,10 @@ class Walk:
         """-> which texts begin with a byte that may come: few, within a name."""
         control = self.states.states[start].control
         moves = self.states.expressions.names.table[control]
-        is_possible = moves[self.texts.columns[0]] != DEAD
-        self.ends[: len(is_possible)][~is_possible] = DEAD
+        first_bytes = self.texts.columns[0]
+        is_possible = moves[first_bytes] != DEAD
+        ends = self.ends[: len(is_possible)]
+        ends[~is_possible] = DEAD
         return np.flatnonzero(is_possible)
 
     def one_byte(self, i, going, column):
@@ -209,20 +225,27 @@ class Walk:
         after = self.states.after_bytes(before, column)
         names = self.states.used[before]
         if names.any():
-            self.used[going] |= np.where(IN_A_NAME[column], 0, names)
+            ended = np.where(IN_A_NAME[column], 0, names)
+            self.used[going] |= ended
         self.ends[going] = after
         if (after >= 0).all():
             return going
-        for j in np.flatnonzero(after == ASKED).tolist():
-            self.stop(int(going[j]), i, self.states.states[before[j]])
+        asked = np.flatnonzero(after == ASKED)
+        for j in asked.tolist():
+            number = before[j]
+            self.stop(int(going[j]), i, self.states.states[number])
         return going[after >= 0]
 
     def stop(self, index, i, state):
         """A text has come to a byte that the stack decides about, its i-th, in a state."""
         text = self.texts.rests[index]
+        byte = text[i]
+        rest = text[i + 1 :]
+        control = state.control
         compared = state.is_compared()
-        move = int(self.states.expressions.syntax.table[state.control, text[i]])
-        stop = Stop(index, state.control, compared, text[i], text[i + 1 :])
+        syntax = self.states.expressions.syntax
+        move = int(syntax.table[control, byte])
+        stop = Stop(index, control, compared, byte, rest)
         self.stops.setdefault((move, compared), []).append(stop)
 
     def asked(self, stops):
@@ -238,16 +261,19 @@ class Walk:
 @functools.cache
 def every_text():
     """The texts of all tokens."""
-    texts = token_table().texts
-    n = len(texts)
-    return Texts(np.arange(n), texts, np.zeros(n, np.int64), token_table().text_columns)
+    table = token_table()
+    n = len(table.texts)
+    used = np.zeros(n, np.int64)
+    return Texts(np.arange(n), table.texts, used, table.text_columns)
 
 
 @functools.cache
 def left_of_names(expressions):
     """(controls,) int32: bytes to the end of a name and its call; 0 outside of names."""
-    left = np.zeros(len(expressions.syntax.rows), np.int32)
-    for name, control in expressions.syntax.number.items():
+    syntax = expressions.syntax
+    n_controls = len(syntax.rows)
+    left = np.zeros(n_controls, np.int32)
+    for name, control in syntax.number.items():
         if name[0] == "name":
             left[control] = expressions.names.left[control]
     return left
@@ -275,12 +301,14 @@ class RelativeStates:
 
     def intern(self, state):
         """The number of a state."""
-        shape = state.frame.shape if state.frame else None
+        frame = state.frame
+        shape = frame.shape if frame else None
         key = (state.control, shape, state.is_compared())
         if key not in self.number:
-            self.number[key] = len(self.states)
+            number = len(self.states)
+            self.number[key] = number
             self.states.append(state)
-            self.add(self.number[key], state)
+            self.add(number, state)
         return self.number[key]
 
     def add(self, number, state):
@@ -295,10 +323,11 @@ class RelativeStates:
 
     def grow(self):
         """Room for twice as many."""
-        self.table = np.concatenate([self.table, np.full_like(self.table, NOT_KNOWN)])
-        self.to_end = np.append(self.to_end, np.zeros_like(self.to_end))
-        self.controls = np.append(self.controls, np.zeros_like(self.controls))
-        self.used = np.append(self.used, np.zeros_like(self.used))
+        more = np.full_like(self.table, NOT_KNOWN)
+        self.table = np.concatenate([self.table, more])
+        self.to_end = twice_as_long(self.to_end)
+        self.controls = twice_as_long(self.controls)
+        self.used = twice_as_long(self.used)
 
     def is_loose(self, state):
         """The cost depends on the unknown stack by more than what closes it."""
@@ -306,9 +335,11 @@ class RelativeStates:
 
     def after_bytes(self, states, column):
         """The numbers (n,) after one byte each (n,)."""
-        places = states.astype(np.int64) * 256 + column
+        rows = states.astype(np.int64) * 256
+        places = rows + column
         after = self.table.take(places)
-        missing = places[after == NOT_KNOWN]
+        is_missing = after == NOT_KNOWN
+        missing = places[is_missing]
         if len(missing):
             for place in np.unique(missing).tolist():
                 number, byte = divmod(place, 256)
@@ -320,8 +351,9 @@ class RelativeStates:
     def learn(self, number, byte):
         """Fills in what comes after a byte, and after all others that make the same move."""
         moves = self.expressions.names.table[self.states[number].control]
+        same_move = moves == moves[byte]
         after = self.after(number, byte)  # the table may grow in it
-        self.table[number, moves == moves[byte]] = after
+        self.table[number, same_move] = after
 
     def after(self, number, byte):
         """The number of the state after a byte, DEAD or ASKED."""
@@ -331,6 +363,11 @@ class RelativeStates:
         if state is ASKS:
             return ASKED
         return self.intern(state)
+
+
+def twice_as_long(array):
+    zeros = np.zeros_like(array)
+    return np.append(array, zeros)
 
 
 @functools.cache

@@ -70,9 +70,10 @@ class ByteAutomaton:
         phase = np.arange(len(self.table)) % PHASES
         accept = np.repeat(dfa.accept, PHASES)
         detour = np.repeat(dfa.detour, PHASES)
-        self.accepting = accept & (phase == 0)
+        is_between = phase == 0  # two characters
+        self.accepting = accept & is_between
         self.bytes_to_end = _bytes_to_end(dfa)
-        self.detour = np.where(phase == 0, detour, self.bytes_to_end)
+        self.detour = np.where(is_between, detour, self.bytes_to_end)
 
     def run(self, state, text):
         for byte in text:
@@ -83,15 +84,16 @@ class ByteAutomaton:
 
     def follow(self, states, column):
         """The states (n,) after one byte each (n,), all at once; DEAD or a state."""
-        places = states.astype(np.int64) * 256 + column
-        return self.table.take(places)
+        rows = states.astype(np.int64) * 256
+        return self.table.take(rows + column)
 
     def shape(self, state):
         return state
 
     def words_left(self, state):
         n, phase = divmod(state, PHASES)
-        if phase or not self.dfa.finite[n]:
+        is_inside = phase != 0  # of a character
+        if is_inside or not self.dfa.finite[n]:
             return None
         return self.dfa.words_from(n)
 
@@ -106,22 +108,25 @@ def _byte_table(dfa):
     n = len(dfa.accept)
     between = np.arange(n) * PHASES
     # the state after a whole character, DEAD where no accepted text continues with it
-    after = np.where(dfa.live[dfa.next], dfa.next * PHASES, DEAD)
+    is_live = dfa.live[dfa.next]
+    after = np.where(is_live, dfa.next * PHASES, DEAD)
     other = after[:, OTHER]
     line = after[:, LINE]
     other_or_line = np.maximum(other, line)
 
     def begun(phase, target):
         """The states in a phase of characters that lead to a target, DEAD where that is."""
-        return np.where(target == DEAD, DEAD, between + phase)
+        states = between + phase
+        return np.where(target == DEAD, DEAD, states)
 
-    table = np.full((n, PHASES, 256), DEAD, np.int32)
+    shape = (n, PHASES, 256)
+    table = np.full(shape, DEAD, np.int32)
     table[:, 0, :OTHER] = after[:, :OTHER]
     for lead, phase in LEAD_PHASE.items():
         target = other_or_line if phase == AFTER_E2 else other
         table[:, 0, lead] = begun(phase, target)
     for phase, (low, high, then) in NEXT_PHASE.items():
-        target = begun(then, other) if then else other
+        target = other if then == 0 else begun(then, other)
         table[:, phase, low:high] = target[:, None]
     table[:, AFTER_E2, 0x80] = begun(AFTER_E2_80, other_or_line)
     table[:, AFTER_E2_80, 0xA8:0xAA] = line[:, None]
@@ -130,10 +135,12 @@ def _byte_table(dfa):
 
 def _bytes_to_end(dfa):
     """(n * PHASES,) int: within a character, what is left of it and then the shortest rest."""
-    after_other = dfa.distance[dfa.next[:, OTHER]]
-    after_line = dfa.distance[dfa.next[:, LINE]]
-    after_either = np.minimum(after_other, after_line)
-    distance = np.empty((len(dfa.accept), PHASES), np.int64)
+    other = dfa.next[:, OTHER]
+    line = dfa.next[:, LINE]
+    after_other = dfa.distance[other]
+    after_either = np.minimum(after_other, dfa.distance[line])
+    n = len(dfa.accept)
+    distance = np.empty((n, PHASES), np.int64)
     distance[:, 0] = dfa.distance
     distance[:, 1:AFTER_E2] = after_other[:, None]
     distance[:, AFTER_E2:] = after_either[:, None]

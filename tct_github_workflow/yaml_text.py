@@ -48,6 +48,7 @@ PLAIN_NUMBER = re.compile(
     r"|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
     r"|(?P<special>[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))"
 )
+NUMBER_BEGINS = frozenset("0123456789+-.")
 BASES = {"int": 10, "oct": 8, "hex": 16}
 TAG = "tag:yaml.org,2002:"  # which `!!` stands for
 STRING_TAG = TAG + "str"
@@ -55,21 +56,19 @@ STRING_TAG = TAG + "str"
 UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def match_number(text):
-    return PLAIN_NUMBER.fullmatch(text) if text[0] in "0123456789+-." else None
-
-
 def is_string(text):
     """Whether a plain scalar is a string: resolve_plain(text)[0] == "str", sooner."""
-    return text not in PLAIN_CONSTANTS and match_number(text) is None
+    if text in PLAIN_CONSTANTS:
+        return False
+    return text[0] not in NUMBER_BEGINS or not PLAIN_NUMBER.fullmatch(text)
 
 
 def resolve_plain(text):
     """(kind, JSON text) of a plain scalar; for a number that JSON cannot hold the latter is ""."""
     if text in PLAIN_CONSTANTS:
         return PLAIN_CONSTANTS[text]
-    match = match_number(text)
-    if match is None:
+    match = text[0] in NUMBER_BEGINS and PLAIN_NUMBER.fullmatch(text)
+    if not match:
         return "str", quote(text)
     form = match.lastgroup
     if form == "special" or len(text) > MAX_NUMBER:

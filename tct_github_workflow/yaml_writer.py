@@ -111,7 +111,8 @@ def on_one_line(collection):
     if isinstance(collection, dict) or len(collection) > LONGEST_FLOW // 3:
         return None
     for item in collection:
-        if isinstance(item, (dict, list)) or (isinstance(item, str) and "\n" in item):
+        is_long = "\n" in item if isinstance(item, str) else isinstance(item, (dict, list))
+        if is_long:
             return None
     text = f"[{', '.join([inline(item, in_flow=True) for item in collection])}]"
     return text if len(text) <= LONGEST_FLOW else None
@@ -142,8 +143,7 @@ def inline(value, in_flow=False):
     """A JSON scalar or empty collection as YAML on one line."""
     if not isinstance(value, str):
         return json.dumps(value)
-    is_simple = value.isascii() and value.isprintable()  # as most are
-    if not is_simple and ("\n" in value or "\t" in value or ESCAPED.search(value)):
+    if needs_escapes(value):
         quoted = json.dumps(value, ensure_ascii=False)
         return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
     is_plain = is_string(value) and not NOT_PLAIN.search(value)
@@ -152,9 +152,19 @@ def inline(value, in_flow=False):
     return value if is_plain else "'" + value.replace("'", "''") + "'"
 
 
+def needs_escapes(text):
+    """Whether a string on one line has to be in double quotes."""
+    if text.isascii() and text.isprintable():  # as most are
+        return False
+    has_white_space = "\n" in text or "\t" in text
+    return has_white_space or bool(ESCAPED.search(text))
+
+
 def literal(text, indent):
     """A string of several lines as a literal block scalar; None for a string that needs escapes."""
-    if "\n" not in text or not text.strip(" \t\n") or ESCAPED.search(text):
+    if "\n" not in text:
+        return None
+    if not text.strip(" \t\n") or ESCAPED.search(text):
         return None
     # the first line would not show the indentation if it began with a blank itself
     header = "|2" if text.lstrip("\n")[0] in " \t" else "|"
