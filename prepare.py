@@ -54,7 +54,7 @@ from data.digest import digest, masked_digest
 from data.inspect_folder import inspect_folder
 from data.kinds import READABLE, kind_of, suffix_of
 from data.masks import write_masks
-from data.parallel import available_cores, in_parallel
+from data.parallel import available_cores, end_workers, in_parallel
 from data.sources import Workflow, read_file, read_input
 from data.split import (
     choose_validation,
@@ -524,6 +524,7 @@ def main():
     with open(os.path.join(tmp, "meta.json"), "w") as f:
         json.dump(meta, f, indent=1)
     move_into_place(tmp, data_dir, [*names, "skipped.jsonl", "meta.json"])
+    end_workers(n_workers)
     report(documents, log, meta, in_val, time.time() - started)
 
 

@@ -112,7 +112,9 @@ def explain(kind, error, trace):
         log.say(f"train.py: {error}. To install it: pip install {error.name}")
     elif world_size > 1 and is_loss_of_others(error):
         reason = str(error).splitlines()[0]
-        print(f"train.py: process {rank} lost the others ({reason:.200}); {last_saved}.")
+        lost = f"train.py: process {rank} lost the others ({reason:.200}); {last_saved}."
+        print(lost, flush=True)
+        os._exit(1)  # threads of gloo, which still look for them, would hold up a regular end
     else:
         sys.__excepthook__(kind, error, trace)
 

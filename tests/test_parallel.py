@@ -1,5 +1,6 @@
 """Facts about data/parallel.py: how workers are started."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -7,7 +8,17 @@ import time
 
 import pytest
 
-from data.parallel import starting_processes
+from data.parallel import end_workers, in_parallel, starting_processes
+
+
+def test_workers_stay_until_they_are_ended_and_others_may_follow():
+    """What they take is counted when they have ended: prepare.py says it."""
+    items = [bytes(i % 7) for i in range(600)]
+    for _ in range(2):
+        assert list(in_parallel(len, items, 2, len)) == [i % 7 for i in range(600)]
+        assert multiprocessing.active_children()
+        end_workers(2)
+        assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
