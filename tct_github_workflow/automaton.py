@@ -58,7 +58,8 @@ class Dfa:
         """The state after a str."""
         state = 0
         for c in text:
-            state = self.next[state, LINE if c in "\u2028\u2029" else min(ord(c), OTHER)]
+            char = LINE if c in "\u2028\u2029" else min(ord(c), OTHER)
+            state = self.next[state, char]
         return state
 
     def _accepts(self, text):
@@ -80,8 +81,10 @@ class Dfa:
     def words_from(self, state):
         """All words (bytes) that are accepted from a finite state."""
         found = [b""] if self.accept[state] else []
-        for char in np.flatnonzero(self.live[self.next[state, :OTHER]]).tolist():
-            found += [bytes([char]) + word for word in self.words_from(self.next[state, char])]
+        after = self.next[state, :OTHER]
+        for char in np.flatnonzero(self.live[after]).tolist():
+            words = self.words_from(after[char])
+            found += [bytes([char]) + word for word in words]
         return found
 
 
@@ -134,7 +137,8 @@ def _product(a, b, accept, needs_both):
         targets = np.unique(after)
         found = targets[number[targets] < 0]
     i, j = np.divmod(np.concatenate(pairs), n_b)
-    return Dfa(number[np.concatenate(rows)], accept(a.accept[i], b.accept[j]))
+    table = number[np.concatenate(rows)]
+    return Dfa(table, accept(a.accept[i], b.accept[j]))
 
 
 def _dead_pair(a, b):
@@ -183,7 +187,11 @@ def negate(a):
 @functools.cache
 def min_length(n):
     """Strings of at least n characters."""
-    return crawl(0, lambda length: [min(length + 1, n)] * SIZE, lambda length: length == n)
+
+    def follow(length):
+        return [min(length + 1, n)] * SIZE
+
+    return crawl(0, follow, lambda length: length == n)
 
 
 @functools.cache

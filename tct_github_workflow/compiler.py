@@ -21,7 +21,7 @@ from .alternatives import (
     meet,
     union,
 )
-from .automaton import ANY, FAR, NONE, both, either, negate
+from .automaton import ANY, NONE, both, either, negate
 from .cron import cron_lines
 from .grammar import ArrayType, Clause, ObjectType, Value, join_alternatives
 from .grammar import OtherKeys as GrammarKeys
@@ -75,7 +75,8 @@ class Compiler:
         self.enforced = set()
         self.beside_ref = {}
         self.constants = frozenset(CONSTANT)
-        self.root = self.value(frozenset([(True, self.follow("#"))]))
+        whole = frozenset([(True, self.follow("#"))])
+        self.root = self.value(whole)
         self.settle()
         add_routes(self.root)
 
@@ -92,7 +93,8 @@ class Compiler:
             if isinstance(node, list):
                 node = node[int(part)]
             else:
-                node = node[part.replace("~1", "/").replace("~0", "~")]
+                key = part.replace("~1", "/").replace("~0", "~")
+                node = node[key]
         return node
 
     def follow(self, pointer):
@@ -117,7 +119,8 @@ class Compiler:
 
     def branches(self, pointer, word):
         """Pointers to the schemas that a keyword lists."""
-        return [f"{pointer}/{word}/{i}" for i in range(len(self.at(pointer)[word]))]
+        n_branches = len(self.at(pointer)[word])
+        return [f"{pointer}/{word}/{i}" for i in range(n_branches)]
 
     # --- a schema -> alternatives -----------------------------------------------------------------
     def meets(self, kind, options):
@@ -136,7 +139,8 @@ class Compiler:
         """What a schema (or, sign False, its negation) leaves of one kind: a list, an OR."""
         key = (kind, pointer, sign)
         if key not in self.known:
-            self.known[key] = self.read(kind, self.follow(pointer), sign)
+            target = self.follow(pointer)
+            self.known[key] = self.read(kind, target, sign)
         return self.known[key]
 
     def read(self, kind, pointer, sign):
@@ -160,7 +164,8 @@ class Compiler:
                 raise Unsupported(f"{pointer}: the keyword {word!r} is not known to the matcher")
             self.enforced.add(word)
         if any(word in FIELD_KEYWORDS for word in words):
-            words = [word for word in words if word not in FIELD_KEYWORDS] + ["properties"]
+            words = [word for word in words if word not in FIELD_KEYWORDS]
+            words.append("properties")
         return words
 
     def all_or_none(self, kind, holds):
@@ -168,7 +173,9 @@ class Compiler:
 
     # --- keywords for every kind ------------------------------------------------------------------
     def type(self, kind, pointer, node, sign):
-        wanted = node["type"] if isinstance(node["type"], list) else [node["type"]]
+        wanted = node["type"]
+        if not isinstance(wanted, list):
+            wanted = [wanted]
         if "integer" in wanted:
             raise Unsupported(f"{pointer}: type integer")
         type_name = "boolean" if kind in ("true", "false") else kind
@@ -182,7 +189,8 @@ class Compiler:
 
     def listed(self, kind, pointer, listed, sign):
         """These values and no others."""
-        if not all(value is None or isinstance(value, (bool, str)) for value in listed):
+        literal_types = (bool, str, type(None))
+        if not all(isinstance(value, literal_types) for value in listed):
             raise Unsupported(f"{pointer}: enum or const of numbers, arrays or objects")
         strings = frozenset(value for value in listed if isinstance(value, str))
         if kind == "string":  # each such string is a symbol, never text
@@ -251,10 +259,12 @@ class Compiler:
 
     # --- keywords for strings ---------------------------------------------------------------------
     def pattern(self, kind, pointer, node, sign):
-        return self.strings(automaton.from_regex(node["pattern"]), sign)
+        dfa = automaton.from_regex(node["pattern"])
+        return self.strings(dfa, sign)
 
     def min_length(self, kind, pointer, node, sign):
-        return self.strings(automaton.min_length(node["minLength"]), sign)
+        dfa = automaton.min_length(node["minLength"])
+        return self.strings(dfa, sign)
 
     def strings(self, dfa, sign):
         dfa = dfa if sign else negate(dfa)
@@ -292,9 +302,10 @@ class Compiler:
         return [Object(least=node["minProperties"])]
 
     def required(self, kind, pointer, node, sign):
+        keys = node["required"]
         if sign:
-            return [Object(require=frozenset(node["required"]))]
-        return [Object(forbid=frozenset([key])) for key in node["required"]]
+            return [Object(require=frozenset(keys))]
+        return [Object(forbid=frozenset([key])) for key in keys]
 
     def dependencies(self, kind, pointer, node, sign):
         options = []
@@ -303,9 +314,12 @@ class Compiler:
                 raise Unsupported(f"{pointer}: a schema in dependencies")
             key = frozenset([key])
             if sign:
-                options.append([Object(forbid=key), Object(require=frozenset(needed))])
+                without = Object(forbid=key)
+                with_all = Object(require=frozenset(needed))
+                options.append([without, with_all])
             else:
-                options.append([Object(require=key, forbid=frozenset([n])) for n in needed])
+                with_key = Object(require=key)
+                options.append([replace(with_key, forbid=frozenset([n])) for n in needed])
         return self.meets(kind, options) if sign else union(options)
 
     def fields(self, kind, pointer, node, sign):
@@ -329,16 +343,19 @@ class Compiler:
             return self.some_field_differs(names)
         fields = []
         for key, children in names.items():
-            fields.append((key, self.with_patterns(key, children, patterns)))
+            asked = self.with_patterns(key, children, patterns)
+            fields.append((key, asked))
         text = expression_text(**node["exprKeys"]) if "exprKeys" in node else None
-        return [Object(tuple(fields), self.other_keys(patterns, extra, text))]
+        others = self.other_keys(patterns, extra, text)
+        return [Object(tuple(fields), others)]
 
     def some_field_differs(self, names):
         """Objects in which one of these fields is there and is not as its schema says."""
         result = []
         for key, children in names.items():
             for _, pointer in children:
-                fields = ((key, frozenset([(False, pointer)])),)
+                differs = frozenset([(False, pointer)])
+                fields = ((key, differs),)
                 result.append(Object(fields, require=frozenset([key])))
         return result
 
@@ -370,7 +387,9 @@ class Compiler:
             parts = [part for part in divided if part.names.live[0]]
         keys = []
         for part in parts:
-            keys.append(part if part.matched else replace(part, children=extra))
+            if not part.matched:
+                part = replace(part, children=extra)
+            keys.append(part)
         return tuple(keys)
 
     # --- a conjunction -> Value -------------------------------------------------------------------
@@ -383,18 +402,20 @@ class Compiler:
             return value
         self.active.add(children)
         found = {}
+        schemas = sorted(children)
         for kind in KINDS:
-            options = [self.alternatives(kind, pointer, sign) for sign, pointer in sorted(children)]
+            options = [self.alternatives(kind, pointer, sign) for sign, pointer in schemas]
             found[kind] = self.meets(kind, options)
         self.active.discard(children)
-        literals = (NULL, "null"), (TRUE, "true"), (FALSE, "false")
-        value.scalars = [symbol for symbol, kind in literals if found[kind]]
+        literals = {NULL: "null", TRUE: "true", FALSE: "false"}
+        value.scalars = [symbol for symbol, kind in literals.items() if found[kind]]
         value.number = bool(found["number"])
         for strings in found["string"]:
             self.add_strings(value, strings)
         value.strings = apart(value.strings, CONSTANT)
         for array in dict.fromkeys(found["array"]):
-            value.arrays.append(ArrayType(self.value(array.items), array.least))
+            items = self.value(array.items)
+            value.arrays.append(ArrayType(items, array.least))
         for group in clauses_by_rest(found["object"]).items():
             value.objects.append(self.object_type(*group, children))
         return value
@@ -421,11 +442,9 @@ class Compiler:
                 raise Unsupported(f"{sorted(children)}: {what}")
             if other.expressions and not other.expressions.implies(names):
                 raise Unsupported(f"{sorted(children)}: a pattern of keys with expressions")
-            others.append(GrammarKeys(names, self.value(other.children), other.expressions))
-        needed = []  # a clause that implies another one adds nothing
-        for clause in clauses:
-            if not any(clause != other and clause.implies(other) for other in clauses):
-                needed.append(clause)
+            value = self.value(other.children)
+            others.append(GrammarKeys(names, value, other.expressions))
+        needed = needed_clauses(clauses)
         fields = {key: self.value(asked) for key, asked in obj.fields}
         return ObjectType(fields, others, obj.least, needed, self.fold, obj.role)
 
@@ -442,8 +461,8 @@ class Compiler:
         for value in values:
             for obj in value.objects:
                 obj.strike_out_impossible()
-            value.arrays = [a for a in value.arrays if not a.least or a.items.tokens < FAR]
-            possible = [obj for obj in value.objects if obj.close(EMPTY, 0)[0] < FAR]
+            value.arrays = list(filter(ArrayType.can_end, value.arrays))
+            possible = filter(ObjectType.can_end, value.objects)
             value.objects = join_alternatives(possible)
 
 
@@ -451,9 +470,23 @@ def clauses_by_rest(objects):
     """{Object without require and forbid: [Clause]}: alternatives that differ in these alone."""
     groups = {}
     for obj in objects:
-        rest = replace(obj, fields=tuple(sorted(obj.fields)), require=EMPTY, forbid=EMPTY)
-        groups.setdefault(rest, {})[Clause(obj.require, obj.forbid)] = None
-    return {rest: list(clauses) for rest, clauses in groups.items()}
+        fields = tuple(sorted(obj.fields))
+        rest = replace(obj, fields=fields, require=EMPTY, forbid=EMPTY)
+        clause = Clause(obj.require, obj.forbid)
+        clauses = groups.setdefault(rest, [])
+        if clause not in clauses:
+            clauses.append(clause)
+    return groups
+
+
+def needed_clauses(clauses):
+    """Those clauses that imply no other one: these add nothing."""
+    needed = []
+    for clause in clauses:
+        others = [other for other in clauses if other != clause]
+        if not any(map(clause.implies, others)):
+            needed.append(clause)
+    return needed
 
 
 def apart(dfa, names):
@@ -464,7 +497,8 @@ def apart(dfa, names):
     """
     if not dfa.finite.any():
         return dfa
-    return both(dfa, negate(automaton.words(frozenset(names))))
+    listed = automaton.words(frozenset(names))
+    return both(dfa, negate(listed))
 
 
 # keyword -> (the kind of JSON that it says something about, its method)

@@ -154,8 +154,10 @@ class Syntax:
     def _classify(self, name, control):
         if name[0] == "character":  # stands where the control after it stands
             _, phase, name = name
-            self.left[control] = int(BYTES_LEFT[phase]) + self.left[self.to(name)]
-        if self.rows[control][ord(")")] == self.act("close_object", "("):
+            after = self.to(name)
+            self.left[control] = int(BYTES_LEFT[phase]) + self.left[after]
+        move = self.rows[control][ord(")")]
+        if move == self.act("close_object", "("):
             self.objects.add(control)
         if name[0] in SITUATIONS or name[0] == "}":
             self.outside.add(control)
@@ -165,7 +167,8 @@ class Syntax:
             _, begun, exact, _ = name
             is_keyword = exact and begun in self.keywords
             if not is_keyword:
-                self.used[control] = self.bit.get(begun.lower(), 0)
+                name = begun.lower()
+                self.used[control] = self.bit.get(name, 0)
         elif name in ("literal", "literal $", "literal ${"):
             self.literals.add(control)
 
@@ -180,7 +183,8 @@ class Syntax:
             if name[0] != "name":
                 continue
             _, begun, exact, slot = name
-            left[control], left_at_limit[control] = self._name_costs(begun, exact, slot, names)
+            costs = self._name_costs(begun, exact, slot, names)
+            left[control], left_at_limit[control] = costs
             is_forbidden = self.used[control] and begun.lower() not in names
             if is_forbidden:
                 leave_only(table[control], list(WORD))  # a longer name may be allowed
@@ -196,7 +200,8 @@ class Syntax:
             name = name[0]
         if name not in self.number:
             self.number[name] = len(self.rows)
-            self.rows.append(np.full(256, DEAD, np.int32))
+            row = np.full(256, DEAD, np.int32)
+            self.rows.append(row)
             self.left.append(FAR)
         return self.number[name]
 
@@ -217,7 +222,8 @@ class Syntax:
 
     def add_text(self, name, left, then, *moves):
         """A control in a text: any character leads to the control `then`, but for the moves."""
-        self.add(name, left, (ASCII, self.to(then)), *moves)
+        any_character = (ASCII, self.to(then))
+        self.add(name, left, any_character, *moves)
         row = self.rows[self.to(name)]
         for lead, phase in LEAD_PHASE.items():
             row[lead] = self._rest_of_character(phase, then)
@@ -229,9 +235,11 @@ class Syntax:
         name = ("character", phase, then)
         if name not in self.number:
             low, high, after = NEXT_PHASE[phase]
-            moves = [(range(low, high), self._rest_of_character(after, then))]
+            rest = self._rest_of_character(after, then)
+            moves = [(range(low, high), rest)]
             if phase == AFTER_E2:  # E2 80 A8 and A9 are U+2028 and U+2029
-                moves.append((b"\x80", self._rest_of_character(AFTER_E2_80, then)))
+                rest = self._rest_of_character(AFTER_E2_80, then)
+                moves.append((b"\x80", rest))
             if phase == AFTER_E2_80 and self.is_in_expression(then):
                 moves.append((b"\xa8\xa9", DEAD))
             self.add(name, FAR, *moves)
@@ -250,14 +258,19 @@ class Syntax:
     def _number_moves(self, state):
         """Moves to one character more, from a state of the automaton of numbers."""
         after = self.numbers.next[state, :OTHER]
-        chars = np.flatnonzero(self.numbers.live[after]).tolist()
-        return [([char], self.to("number", int(after[char]))) for char in chars]
+        is_live = self.numbers.live[after]
+        moves = []
+        for char in np.flatnonzero(is_live).tolist():
+            control = self.to("number", int(after[char]))
+            moves.append(([char], control))
+        return moves
 
     def _operand(self, blank):
         """Moves where an operand may begin: blanks lead to the control `blank`."""
+        negation = self.act("deeper", self.to("operand"))
         moves = [
             (BLANKS, self.to(blank)),
-            (b"!", self.act("deeper", self.to("operand"))),
+            (b"!", negation),
             (b"(", self.act("open", "(")),
             (b"'", self.to("literal")),
         ]
@@ -265,18 +278,21 @@ class Syntax:
 
     def _first_letters(self, slot):
         """Moves to the names with which an operand may begin in a slot (see _words_of())."""
-        return [
-            (char.encode(), self.to("name", *name, slot))
-            for char, name in self._longer_names("", True, slot).items()
-        ]
+        moves = []
+        for char, name in self._longer_names("", True, slot).items():
+            control = self.to("name", *name, slot)
+            moves.append((char.encode(), control))
+        return moves
 
     def _add_operands(self):
+        star = (b"*", self.to("star"))
+        early = (b")", self.act("close_early"))
+        blank = (BLANKS, self.to("no argument"))
         self.add("operand", 1, *self._operand("operand"))
         self.add("bare", 0, *self._operand("bare"))
-        self.add("index", 1, *self._operand("index"), (b"*", self.to("star")))
-        early = (b")", self.act("close_early"))
+        self.add("index", 1, *self._operand("index"), star)
         self.add("argument", 1, *self._operand("argument"), early)
-        self.add("no argument", 0, (BLANKS, self.to("no argument")), early)
+        self.add("no argument", 0, blank, early)
         self._add_literals()
         self._add_numbers()
 
@@ -284,11 +300,13 @@ class Syntax:
         quote = (b"'", self.to("quote"))
         dollar = (b"$", self.to("literal $"))
         brace = (b"{", self.to("literal ${"))
-        opening = (b"{", self.act("open_in_literal", self.to("literal")))
+        opened = self.act("open_in_literal", self.to("literal"))
+        opening = (b"{", opened)
         self.add_text("literal", 1, "literal", quote, dollar)
         self.add_text("literal $", 1, "literal", quote, dollar, brace)
         self.add_text("literal ${", 1, "literal", quote, dollar, opening)
-        self.add("quote", 0, *self._after_operand("done"), (b"'", self.to("literal")))
+        escaped = (b"'", self.to("literal"))
+        self.add("quote", 0, *self._after_operand("done"), escaped)
         start = (b"'", self.to("hollow", "literal", "empty"))
         self.add("first", 1, *self._operand("first"), start)
         self._add_hollow_literals("empty")
@@ -299,27 +317,35 @@ class Syntax:
         quote = ("hollow", "quote", size)
         done = ("hollow", "done", size)
         full = ("hollow", "literal", "full")
-        after = [*self._after_operand(done), (b"}", self.act("end", size))]
-        self.add_text(("hollow", "literal", size), 1, full, (b"'", self.to(*quote)))
-        self.add(quote, 0, *after, (b"'", self.to(*full)))
+        closing = (b"}", self.act("end", size))
+        after = [*self._after_operand(done), closing]
+        closing_quote = (b"'", self.to(*quote))
+        escaped = (b"'", self.to(*full))
+        self.add_text(("hollow", "literal", size), 1, full, closing_quote)
+        self.add(quote, 0, *after, escaped)
         self.add(done, 0, *after)
 
     def _add_numbers(self):
         numbers = self.numbers
         for state in np.flatnonzero(numbers.live).tolist():
-            moves = self._after_operand("done") if numbers.accept[state] else []
-            moves += self._number_moves(state)
+            moves = self._number_moves(state)
+            if numbers.accept[state]:
+                moves = self._after_operand("done") + moves
             left = int(numbers.distance[state])
             self.add(("number", state), left, *moves)
 
     # --- after an operand -------------------------------------------------------------------------
     def _after_operand(self, blank):
+        equal = self.act("compare", self.to("equal"))
+        less = self.act("compare", self.to("less"))
+        both = self.act("and", self.to("and"))
+        either = self.act("or", self.to("or"))
         return [
             (BLANKS, self.to(blank)),
-            (b"=!", self.act("compare", self.to("equal"))),
-            (b"<>", self.act("compare", self.to("less"))),
-            (b"&", self.act("and", self.to("and"))),
-            (b"|", self.act("or", self.to("or"))),
+            (b"=!", equal),
+            (b"<>", less),
+            (b"&", both),
+            (b"|", either),
             (b")", self.act("close", "(")),
             (b"]", self.act("close", "[")),
             (b",", self.act("comma")),
@@ -328,9 +354,10 @@ class Syntax:
 
     def _after_access(self, context):
         """The same after what can be looked into; context: one of NAMED_CONTEXTS, or none."""
+        dot = self.act("deeper", self.to("dot", context))
         return [
             *self._after_operand(("access", context)),
-            (b".", self.act("deeper", self.to("dot", context))),
+            (b".", dot),
             (b"[", self.act("open", "[")),
         ]
 
@@ -350,11 +377,13 @@ class Syntax:
         self.add("done", 0, *self._after_operand("done"))
         for context in (None, *NAMED_CONTEXTS):
             self._add_access(context)
+        blank = (BLANKS, self.to("star"))
         close = (b"]", self.act("close", "["))
-        self.add("star", 0, (BLANKS, self.to("star")), close)
-        self.add("equal", 2, (b"=", self.to("operand")))
-        self.add("and", 2, (b"&", self.to("operand")))
-        self.add("or", 2, (b"|", self.to("operand")))
+        operand = self.to("operand")
+        self.add("star", 0, blank, close)
+        self.add("equal", 2, (b"=", operand))
+        self.add("and", 2, (b"&", operand))
+        self.add("or", 2, (b"|", operand))
         self.add("less", 1, *self._after_less())
 
     def _add_access(self, context):
@@ -365,13 +394,16 @@ class Syntax:
             (LETTERS, self.to(*part)),
         ]
         if context in self.filtered:
-            after_dot.append((b"*", self.to("access", None)))
+            star = (b"*", self.to("access", None))
+            after_dot.append(star)
+        longer = (WORD, self.to(*part))
         self.add(("access", context), 0, *self._after_access(context))
         self.add(dot, 1, *after_dot)
-        self.add(part, 0, *self._after_property(context), (WORD, self.to(*part)))
+        self.add(part, 0, *self._after_property(context), longer)
 
     def _after_less(self):
-        return [*self._operand("operand"), (b"=", self.to("operand"))]
+        or_equal = (b"=", self.to("operand"))
+        return [*self._operand("operand"), or_equal]
 
     # --- names ------------------------------------------------------------------------------------
     def _words_of(self, slot):
@@ -391,7 +423,8 @@ class Syntax:
         if exact and any(word.startswith(begun) for word in keywords):
             return begun, True
         begun = begun.lower()
-        if any(name.startswith(begun) for name in (*contexts, *functions)):
+        names = (*contexts, *functions)
+        if any(name.startswith(begun) for name in names):
             return begun, False
         return None
 
@@ -399,11 +432,16 @@ class Syntax:
         """{a letter: what _longer_name() says of it} for those that continue some name."""
         chars = set()
         for name in itertools.chain(*self._words_of(slot)):
-            if len(name) > len(begun) and name.lower().startswith(begun.lower()):
+            is_begun = name.lower().startswith(begun.lower())
+            if is_begun and len(name) > len(begun):
                 char = name[len(begun)]
                 chars.update((char, char.lower(), char.upper()))
-        longer = {char: self._longer_name(begun, exact, char, slot) for char in sorted(chars)}
-        return {char: name for char, name in longer.items() if name}
+        longer = {}
+        for char in sorted(chars):
+            name = self._longer_name(begun, exact, char, slot)
+            if name:
+                longer[char] = name
+        return longer
 
     def _add_names(self):
         todo = [name for name in self.number if name[0] == "name"]
@@ -414,10 +452,12 @@ class Syntax:
                 control = ("name", *longer, slot)
                 if control not in self.number:
                     todo.append(control)
-                moves.append((char.encode(), self.to(*control)))
+                move = self.to(*control)
+                moves.append((char.encode(), move))
             self.add(name, FAR, *moves)
         for name in self.functions:
-            self.add(("call", name), self._call_cost(name), *self._call(name))
+            cost = self._call_cost(name)
+            self.add(("call", name), cost, *self._call(name))
 
     def _after_name(self, name, exact, slot):
         """Moves after a whole name."""
@@ -454,11 +494,13 @@ class Syntax:
     def _name_costs(self, begun, exact, slot, allowed):
         """Bytes to a whole name, with its call; the same where no argument may be nested."""
         keywords, contexts, functions = self._words_of(slot)
-        words = [name for name in keywords if exact and name.startswith(begun)]
-        names = [name for name in (*contexts, *functions) if name.startswith(begun.lower())]
+        words = keywords if exact else ()
+        names = [name for name in (*contexts, *functions) if name in allowed]
+        begun_words = [name for name in words if name.startswith(begun)]
+        begun_names = [name for name in names if name.startswith(begun.lower())]
         costs = [FAR]
         costs_at_limit = [FAR]
-        for name in words + [name for name in names if name in allowed]:
+        for name in begun_words + begun_names:
             cost = len(name) - len(begun)
             is_free = True  # of deeper nesting
             if name in functions:
@@ -481,20 +523,24 @@ class Syntax:
         for typed in ("$", "${"):
             left = situation.shortest - len(typed)
             if situation.then:
-                left = min(left, SITUATIONS[kind][situation.then].left)
+                then = SITUATIONS[kind][situation.then]
+                left = min(left, then.left)
             self._add_outside(kind, name, typed, left)
-        self.add(("}", kind, name), 1 + situation.left, (b"}", self.to(kind, name, "")))
+        closing = (b"}", self.to(kind, name, ""))
+        self.add(("}", kind, name), 1 + situation.left, closing)
 
     def _add_outside(self, kind, name, typed, left):
         """The control in a situation after some of an opening."""
-        moves = self._opening_moves(kind, name, typed)
+        control = (kind, name, typed)
+        moves = self._opening_moves(*control)
         then = SITUATIONS[kind][name].then
         if then is None:
-            self.add((kind, name, typed), left, *moves)
+            self.add(control, left, *moves)
             return
         if typed:  # it was text, and the next opening begins
-            moves.append((b"$", self.to(kind, then, "$")))
-        self.add_text((kind, name, typed), left, (kind, then, ""), *moves)
+            dollar = self.to(kind, then, "$")
+            moves.append((b"$", dollar))
+        self.add_text(control, left, (kind, then, ""), *moves)
 
     def _opening_moves(self, kind, name, typed):
         """The move that continues an opening, of which some is typed."""

@@ -35,8 +35,10 @@ class Value:
 
     def can_be(self):
         """Whether anything at all may stand here."""
-        strings = self.constants or self.strings.live[0] or self.expressions
-        return bool(self.scalars or self.number or strings or self.arrays or self.objects)
+        is_literal = self.scalars or self.number
+        is_string = self.constants or self.strings.live[0] or self.expressions
+        is_nested = self.arrays or self.objects
+        return bool(is_literal or is_string or is_nested)
 
     @functools.cached_property
     def texts(self):
@@ -66,10 +68,12 @@ class Value:
         if self.number:
             options.append((3, 0))
         for text in self.texts:
-            options.append((int(text.bytes_to_end[text.start]) + 1, 0))
+            tokens = int(text.bytes_to_end[text.start]) + 1
+            options.append((tokens, 0))
         for array in self.arrays:
             tokens = 2 + array.least * array.items.tokens
-            options.append((tokens, 1 + (array.items.levels if array.least else 0)))
+            levels = 1 + array.items.levels if array.least else 1
+            options.append((tokens, levels))
         for obj in self.objects:
             obj.close.cache_clear()
             tokens, levels = obj.close(EMPTY, 0)
@@ -88,6 +92,10 @@ class ArrayType:
     routes: dict = field(default_factory=dict)  # as in ObjectType
     role = None
 
+    def can_end(self):
+        """Whether some value can be all that must come in it."""
+        return not self.least or self.items.tokens < FAR
+
 
 @dataclass(eq=False)
 class OtherKeys:
@@ -102,7 +110,8 @@ class OtherKeys:
         return self.expressions or over_bytes(self.names)
 
     def accepts(self, name):
-        return self.expressions.accepts(name) if self.expressions else self.names.accepts(name)
+        keys = self.expressions or self.names
+        return keys.accepts(name)
 
     def parts(self):
         """All that makes it what it is."""
@@ -111,7 +120,9 @@ class OtherKeys:
     @functools.cached_property
     def few(self):
         """All these keys (bytes) where they are just a few words, else none."""
-        return frozenset(self.names.words_from(0)) if self.names.finite[0] else EMPTY
+        if not self.names.finite[0]:
+            return EMPTY
+        return frozenset(self.names.words_from(0))
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,8 @@ class ObjectType:
     @functools.cached_property
     def asked(self):
         """Keys on which a clause depends."""
-        return frozenset().union(*(c.require | c.forbid for c in self.clauses))
+        keys = [clause.require | clause.forbid for clause in self.clauses]
+        return frozenset().union(*keys)
 
     @functools.cached_property
     def asked_texts(self):
@@ -176,7 +188,8 @@ class ObjectType:
     @functools.cached_property
     def symbols(self):
         """The symbols that may follow a field of it."""
-        return frozenset(KEY[name] for name in KEY if self.field(name)) | {CLOSE, EOD, END}
+        keys = frozenset(KEY[name] for name in KEY if self.field(name))
+        return keys | {CLOSE, EOD, END}
 
     @functools.cached_property
     def fixed_keys(self):
@@ -197,14 +210,25 @@ class ObjectType:
     def allows_empty_key(self):
         return any(other.names.accept[0] for other in self.others)
 
+    def can_end(self):
+        """Whether it can be completed."""
+        tokens, _ = self.close(EMPTY, 0)
+        return tokens < FAR
+
     def differs_in_keys_alone(self, other):
         """Whether wherever both this and another ObjectType have a key, the same comes after it."""
-        if (self.least, self.fold, self.role) != (other.least, other.fold, other.role):
+        if self.apart_from_fields() != other.apart_from_fields():
             return False
-        if [keys.parts() for keys in self.others] != [keys.parts() for keys in other.others]:
-            return False
-        shared = [key for key in {**self.fields, **other.fields} if self.field(key)]
-        return all(other.field(key) in (None, self.field(key)) for key in shared)
+        for key in {**self.fields, **other.fields}:
+            values = {self.field(key), other.field(key)}
+            if len(values - {None}) > 1:
+                return False
+        return True
+
+    def apart_from_fields(self):
+        """All that makes it what it is besides its fields and clauses."""
+        others = [keys.parts() for keys in self.others]
+        return self.least, self.fold, self.role, others
 
     def joined(self, other):
         """The one ObjectType for two alternatives that differ in their keys alone."""
@@ -216,7 +240,8 @@ class ObjectType:
 
     def clauses_among(self, fields):
         """Its clauses, which forbid those of some fields, too, that it does not have."""
-        absent = frozenset(key for key, value in fields.items() if value and not self.field(key))
+        there = [key for key, value in fields.items() if value]
+        absent = frozenset(key for key in there if not self.field(key))
         return [Clause(clause.require, clause.forbid | absent) for clause in self.clauses]
 
     def _key_tokens(self, name):
@@ -238,7 +263,8 @@ class ObjectType:
         missing = []  # (tokens, levels) of each field that must still come
         for name in clause.require - asked:
             value = self.field(name)
-            missing.append((self._key_tokens(name) + value.tokens, value.levels))
+            tokens = self._key_tokens(name) + value.tokens
+            missing.append((tokens, value.levels))
         n_more = self.least - n_used - len(missing)
         if n_more > 0:
             missing += self._cheapest_fields(n_more, clause.require | clause.forbid | asked)

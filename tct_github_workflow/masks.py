@@ -60,9 +60,11 @@ def thread_costs(thread):
     Of a token that is refused the cost is FAR or more. Read-only.
     """
     names = thread.names
-    key, base = place_key(thread, bool(names.promised), names.pending)
+    is_promising = bool(names.promised)
+    key, base = place_key(thread, is_promising, names.pending)
     is_text = thread.mode in INSIDE_TEXT
-    if is_text and names.known_names and thread.automaton.is_expression:
+    uses_names = is_text and names.known_names and thread.automaton.is_expression
+    if uses_names:
         costs = costs_in_text(thread, base, key, costs_if_pending)
     else:
         costs = costs_of_place(thread, key, base)
@@ -71,7 +73,8 @@ def thread_costs(thread):
     role = role_here(thread)
     if role == NEEDS and names.type:
         promising = costs_if(thread, True, names.pending)
-        return with_names(thread, costs, base, promising), base + names.owed
+        costs = with_names(thread, costs, base, promising)
+        return costs, base + names.owed
     alone = costs
     if begins_names(thread, role):
         first = _first_names.get(key, lambda: first_names(thread, costs))
@@ -116,12 +119,15 @@ def costs_more(thread, costs, base, ids, known):
 
     It is the same at all places where such a token may come, so each token is read at one of them.
     """
-    added = _added_by_names.get((thread.mode, thread.value, thread.frame.type, known), dict)
+    key = (thread.mode, thread.value, thread.frame.type, known)
+    added = _added_by_names.get(key, dict)
     new = [token for token in ids if token not in added]
-    for token, cost in zip(new, costs_of_tokens(thread, base, new), strict=True):
+    costs_of_new = costs_of_tokens(thread, base, new)
+    for token, cost in zip(new, costs_of_new, strict=True):
         added[token] = FAR if cost >= FAR else cost - costs[token]
+    more = [added[token] for token in ids]
     result = costs.copy()
-    result[ids] = np.minimum(costs[ids] + [added[token] for token in ids], FAR)
+    result[ids] = np.minimum(costs[ids] + more, FAR)
     return result
 
 
@@ -148,11 +154,11 @@ def place(thread, pending):
     """What the remembered costs depend on, besides what is around the frame."""
     frame = thread.frame
     keys = None
-    if is_before_key(thread):
-        count = min(frame.count, frame.type.least)
-        keys = (frame.type, frame.asked, frame.keys & relevant_keys(frame, pending), count)
-    elif thread.mode == BETWEEN:
+    if thread.mode == BETWEEN:
         keys = (frame.type, min(frame.count, frame.type.least))
+    if is_before_key(thread):
+        relevant = frame.keys & relevant_keys(frame, pending)
+        keys = (*keys, frame.asked, relevant)
     automaton = thread.automaton
     shape = automaton.shape(thread.state) if automaton else None
     is_computed = thread.role == COMPUTED
@@ -169,13 +175,16 @@ def relevant_keys(frame, keeps_routes):
 def place_costs(thread, names, base):
     """(8192,) int32: what costs_of_place() remembers, with any_names()."""
     costs = np.full(VOCAB_SIZE, FAR)
+    openers = token_table().openers
     role = COMPUTED if thread.role == COMPUTED else None
-    thread = few_keys(thread._replace(names=names, role=role, reading=None), names.pending)
+    thread = thread._replace(names=names, role=role, reading=None)
+    thread = few_keys(thread, names.pending)
     if thread.mode in INSIDE_TEXT:
         no_name = None if thread.mode == TEXT else b"\0"
-        add_group(costs, token_table().openers.leaf, thread._replace(text=no_name))
+        thread = thread._replace(text=no_name)
+        add_group(costs, openers.leaf, thread)
     else:
-        add_openers(costs, [thread], token_table().openers)
+        add_openers(costs, [thread], openers)
     return np.where(costs < FAR, costs - base, FAR).astype(np.int32)
 
 
@@ -185,7 +194,8 @@ def few_keys(thread, keeps_routes):
         return thread
     frame = thread.frame
     keys = frame.keys & relevant_keys(frame, keeps_routes)
-    return thread._replace(frame=Frame(frame.type, frame.parent, keys, frame.asked, frame.count))
+    frame = Frame(frame.type, frame.parent, keys, frame.asked, frame.count)
+    return thread._replace(frame=frame)
 
 
 def add_openers(costs, threads, trie):
@@ -206,26 +216,37 @@ def branches(threads, trie):
     comes after them is the same, so their tries are merged after any one of them.
     """
     objects = tuple(t.frame.type for t in threads if is_before_key(t))
-    allowed = frozenset().union(*map(next_symbols, threads)).intersection(trie.next)
+    allowed = symbols_after(threads, trie)
 
     def make():
         alike = {}
         for symbol in allowed:
-            alike.setdefault(what_follows(symbol, objects), []).append(symbol)
+            follows = what_follows(symbol, objects)
+            alike.setdefault(follows, []).append(symbol)
         found = []
         for symbols in alike.values():
             tries = tuple(trie.next[symbol] for symbol in symbols)
-            found.append((symbols[0], token_table().merged_trie(tries)))
+            merged = token_table().merged_trie(tries)
+            found.append((symbols[0], merged))
         return found
 
     return _branches.get((trie, objects, allowed), make)
 
 
+def symbols_after(threads, trie):
+    """The symbols of a trie that some of the threads may take."""
+    symbols = frozenset().union(*map(next_symbols, threads))
+    return symbols.intersection(trie.next)
+
+
 def what_follows(symbol, objects):
     """The values after a key, on which nothing else depends; else the symbol itself."""
     name = KEY_NAME.get(symbol)
-    if not name or any(name in obj.asked or obj.fold(name) in obj.route_keys for obj in objects):
+    if not name:
         return symbol
+    for obj in objects:
+        if name in obj.asked or obj.fold(name) in obj.route_keys:
+            return symbol
     return tuple(obj.field(name) for obj in objects)
 
 
@@ -249,7 +270,8 @@ def add_only_closers(costs, group, thread):
     column = group.only_closers
     is_inside = thread.mode in INSIDE_TEXT
     for after in end_text(thread) if is_inside else [thread]:
-        lower(costs, column.ids, closing_costs(after, group, is_inside)[column.closers])
+        values = closing_costs(after, group, is_inside)[column.closers]
+        lower(costs, column.ids, values)
 
 
 def add_texts(costs, group, thread):
@@ -280,7 +302,8 @@ def add_open_text(costs, column, thread, texts, named):
     automaton = thread.automaton
     if thread.mode == NAME and automaton.words_left(automaton.start):
         for i in np.flatnonzero(values < FAR):  # only a few keys are possible: some may be taken
-            after = run_text(thread, token_table().parts[column.ids[i]].text)
+            token = token_table().parts[column.ids[i]]
+            after = run_text(thread, token.text)
             values[i] = min(map(tokens_to_end, after), default=FAR)
     lower(costs, column.ids, values)
 
@@ -293,12 +316,14 @@ def add_ended_text(costs, group, thread, texts, named):
     if not accepted.any():
         return
     if thread.mode == NAME:  # any key that is not there yet: what comes after is the same
-        after = start_field(thread.frame, thread.names, any_key(thread.automaton), thread.value)
+        key = any_key(thread.automaton)
+        after = start_field(thread.frame, thread.names, key, thread.value)
     else:
         after = end_string(thread.frame, thread.names, thread.role, "")
     for end in after:
         values = closing_costs(end, group, ended=True)[column.closers]
-        lower(costs, column.ids, np.where(accepted, values, FAR))
+        values = np.where(accepted, values, FAR)
+        lower(costs, column.ids, values)
 
 
 def closing_costs(thread, group, ended):
@@ -307,9 +332,11 @@ def closing_costs(thread, group, ended):
     ended: the thread is already after their first END.
     """
     names = thread.names
+    is_promising = bool(names.promised)
     around, base = surroundings(thread.frame, names.pending)
-    key = (group, ended, thread.mode, thread.value, bool(names.promised), names.pending, around)
-    return _closing_costs.get(key, lambda: price_closers(thread, group, ended, base)) + base
+    key = (group, ended, thread.mode, thread.value, is_promising, names.pending, around)
+    costs = _closing_costs.get(key, lambda: price_closers(thread, group, ended, base))
+    return costs + base
 
 
 def price_closers(thread, group, ended, base):
@@ -330,12 +357,14 @@ class ClosersPricing:
         self.known = {}  # (frames after a whole value, closers after it) -> cost
 
     def cost(self, threads):
-        return min(map(tokens_to_end, threads)) - self.base if threads else FAR
+        if not threads:
+            return FAR
+        return min(map(tokens_to_end, threads)) - self.base
 
     def walk(self, threads, trie):
         if trie.leaf is not None:
             self.costs[trie.leaf] = self.cost(threads)
-        for symbol in frozenset().union(*map(next_symbols, threads)).intersection(trie.next):
+        for symbol in symbols_after(threads, trie):
             after = steps(threads, symbol)
             if after and symbol > EOD:
                 self.after_value(after, trie.next[symbol])

@@ -16,7 +16,8 @@ from .expression_control import NAMED_CONTEXTS
 from .known_names import INDEX, name_in_index
 from .utf8 import DEAD
 
-MENTION = re.compile(rb"(?i:%s)[ \t\r\n]*[.\[]" % "|".join(NAMED_CONTEXTS).encode())
+ANY_CONTEXT = "|".join(NAMED_CONTEXTS).encode()
+MENTION = re.compile(rb"(?i:%s)[ \t\r\n]*[.\[]" % ANY_CONTEXT)
 INDEX_BEGUN = re.compile(rb"\[[ \t\r\n]*(?:'(?:[^']|'')*(?:'[ \t\r\n]*)?)?")
 
 
@@ -24,20 +25,23 @@ INDEX_BEGUN = re.compile(rb"\[[ \t\r\n]*(?:'(?:[^']|'')*(?:'[ \t\r\n]*)?)?")
 def follow_names(automaton, state, reading, text):
     """-> (state after some bytes or DEAD, names used as ((context, name), ...), reading)."""
     places = places_of(automaton.expressions.syntax)
-    if reading is None and state.control not in places.looking and not MENTION.search(text):
+    may_go_on = reading or state.control in places.looking
+    if not may_go_on and not MENTION.search(text):
         return automaton.run(state, text), (), None
     used = []
     for i in range(len(text)):
         before = state.control
+        byte = text[i : i + 1]
         state = automaton.expressions.step(state, text[i])
         if state is None:
             return DEAD, (), None
         if reading:
-            reading, name = read_on(reading, text[i : i + 1], state.control, places)
-            used += [name] if name else []
+            reading, name = read_on(reading, byte, state.control, places)
+            if name:
+                used.append(name)
         elif state.control in places.dots:
             reading = (places.dots[state.control], b"")
-        elif text[i : i + 1] == b"[" and before in places.accessed:
+        elif byte == b"[" and before in places.accessed:
             reading = (places.accessed[before], b"[")
     if automaton.expressions.bytes_to_end(state) >= FAR:
         return DEAD, (), None
@@ -82,8 +86,10 @@ class Places:
                 self.dots[control] = rest[0]
             if kind == "access" and rest[0]:
                 self.begun[control] = rest[0]
-            if kind == "name" and begins_context(rest[0].lower()):
-                self.begun[control] = rest[0].lower()
+            if kind == "name":
+                begun = rest[0].lower()
+                if begins_context(begun):
+                    self.begun[control] = begun
         for control, begun in self.begun.items():
             if begun in NAMED_CONTEXTS:
                 self.accessed[control] = begun

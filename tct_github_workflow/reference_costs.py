@@ -45,12 +45,10 @@ _mentions = Cache(1 << 12)
 _changes_of = Cache(1 << 12)
 _before_text = Cache(1 << 12)
 FEW = 16  # so many tokens are sooner read one by one than all of a place
+JOBS_FIELD = KnownNames._fields.index("jobs")
 # of a text: what continues a name, or begins one after a dot
 LEAD = re.compile(rb"([A-Za-z0-9_-]*)")
 FIRST_LEAD = re.compile(rb"[ \t\r\n]*([A-Za-z0-9_-]*)")
-
-
-JOBS_FIELD = KnownNames._fields.index("jobs")
 
 
 def any_key(automaton):
@@ -69,10 +67,9 @@ class Changes:
             changed = by_pending.setdefault(pending, ([], []))
             changed[0].extend(ids)
             changed[1].extend([more] * len(ids))
-        self.by_pending = {
-            pending: (np.array(ids, np.int64), np.array(more))
-            for pending, (ids, more) in by_pending.items()
-        }
+        self.by_pending = {}
+        for pending, (ids, more) in by_pending.items():
+            self.by_pending[pending] = (np.array(ids, np.int64), np.array(more))
 
     def apply(self, thread, costs, base, costs_if_pending):
         """The costs after the changes. costs_if_pending(thread, pending): if others are pending."""
@@ -88,13 +85,14 @@ class Changes:
             ids = ids[is_possible]
             if not len(ids):
                 continue
-            if pending == thread.names.pending:
-                yield ids, np.minimum(costs[ids] + more[is_possible], FAR)
-            elif len(ids) <= FEW and thread.mode != NAME:  # a name at hand may be one of its own
-                yield ids, costs_of_tokens(thread, base, ids.tolist())
-            else:
+            source = costs
+            if pending != thread.names.pending:
+                is_few = len(ids) <= FEW
+                if is_few and thread.mode != NAME:  # a key at hand may be taken already
+                    yield ids, costs_of_tokens(thread, base, ids.tolist())
+                    continue
                 source = costs_if_pending(thread, pending)
-                yield ids, np.minimum(source[ids] + more[is_possible], FAR)
+            yield ids, np.minimum(source[ids] + more[is_possible], FAR)
 
 
 NO_CHANGES = Changes(())
@@ -121,7 +119,9 @@ def known_to(thread, frame):
     if frame.way("needs") < FAR:
         ids = (names.jobs, names.needs, names.job, names.promised)
     own = frame.step and frame.has_id()
-    return known[:JOBS_FIELD], known[JOBS_FIELD + 1 :], frame.ways(), names.type, own, ids
+    before_jobs = known[:JOBS_FIELD]
+    after_jobs = known[JOBS_FIELD + 1 :]
+    return before_jobs, after_jobs, frame.ways(), names.type, own, ids
 
 
 # --- inside of a text -----------------------------------------------------------------------------
@@ -152,8 +152,11 @@ def costs_in_text(thread, base, key, costs_if_pending):
 
 def begun_name(thread):
     """(context, bytes) of the name in which the text stands, also right after the dot, or None."""
-    context = places_of(thread.automaton.expressions.syntax).dots.get(thread.state.control)
-    return thread.reading or context and (context, b"")
+    if thread.reading:
+        return thread.reading
+    places = places_of(thread.automaton.expressions.syntax)
+    context = places.dots.get(thread.state.control)
+    return context and (context, b"")
 
 
 def changes_in_text(thread, known):
@@ -162,7 +165,8 @@ def changes_in_text(thread, known):
     state = automaton.shape(thread.state)
 
     def make():
-        uses = _mentions.get((automaton, state), lambda: find_mentions(automaton, thread.state))
+        find = functools.partial(find_mentions, automaton, thread.state)
+        uses = _mentions.get((automaton, state), find)
         return changes_of_uses(thread.names, thread.frame, uses)
 
     return _changes.get((automaton, state, known), make)
@@ -182,7 +186,8 @@ def group_uses(ids_by_use):
     for (used, reading), ids in ids_by_use.items():
         names = (*used, reading) if reading else used
         contexts = tuple(sorted({context for context, _ in names}))
-        groups.setdefault(contexts, {})[used, reading] = tuple(ids)
+        group = groups.setdefault(contexts, {})
+        group[used, reading] = tuple(ids)
     return [Uses(contexts, ids) for contexts, ids in groups.items()]
 
 
@@ -193,8 +198,10 @@ def changes_of_uses(names, frame, groups):
         known = tuple(known_of(names, frame, context) for context in uses.contexts)
         make = functools.partial(changes_of, names, frame, uses)
         changes += _changes_of.get((uses, known), make)
+    if not changes:
+        return NO_CHANGES
     changes = tuple(changes)
-    return _equal_changes.get(changes, lambda: Changes(changes)) if changes else NO_CHANGES
+    return _equal_changes.get(changes, lambda: Changes(changes))
 
 
 def known_of(names, frame, context):
@@ -219,17 +226,20 @@ def changes_of(names, frame, uses):
 
 def find_mentions(automaton, state):
     """[Uses] of the tokens, without openers, from a state that is not within a name."""
-    begun = places_of(automaton.expressions.syntax).begun.get(state.control, "")
+    places = places_of(automaton.expressions.syntax)
+    begun = places.begun.get(state.control, "")
     numbers = texts_with_mentions(begun)
-    possible = numbers[text_costs(automaton, state).to_end[numbers] < FAR]
+    is_possible = text_costs(automaton, state).to_end[numbers] < FAR
     found = {}
-    for text in map(token_table().texts.__getitem__, possible.tolist()):
+    for number in numbers[is_possible].tolist():
+        text = token_table().texts[number]
         _, used, now_reading = follow_names(automaton, state, None, text)
         if not used and not now_reading:
             continue
         for ended in (False, True):
             if ended and now_reading:
-                used, now_reading = (*used, *end_of_reading(now_reading)), None
+                used = (*used, *end_of_reading(now_reading))
+                now_reading = None
             ids = found.setdefault((used, now_reading), [])
             ids += token_table().by_text.get((text, ended), [])
     return group_uses(found)
@@ -238,8 +248,12 @@ def find_mentions(automaton, state):
 @functools.cache
 def texts_with_mentions(begun):
     """Numbers of the texts that mention a context with names, be it after what is there of it."""
-    texts = token_table().texts
-    return np.array([i for i, text in enumerate(texts) if MENTION.search(begun.encode() + text)])
+    begun = begun.encode()
+    found = []
+    for number, text in enumerate(token_table().texts):
+        if MENTION.search(begun + text):
+            found.append(number)
+    return np.array(found, np.int64)
 
 
 # --- inside of a name -----------------------------------------------------------------------------
@@ -268,9 +282,15 @@ def leads(is_first):
         is_ended = match[0] != token.text or token.closers != ""
         lengths[token.id] = len(lead)
         ends[token.id] = not lead and is_ended
-        underscores[token.id] = len(lead) - len(lead.lstrip(b"_"))
-        by_lead.setdefault((lead.decode().lower(), is_ended), []).append(token.id)
+        underscores[token.id] = n_underscores(lead)
+        key = (lead.decode().lower(), is_ended)
+        by_lead.setdefault(key, []).append(token.id)
     return Leads(lengths, ends, underscores, by_lead)
+
+
+def n_underscores(name):
+    """How many _ a name, as bytes, begins with."""
+    return len(name) - len(name.lstrip(b"_"))
 
 
 def within_name(thread, costs, base, begun, known_names, costs_if_pending):
@@ -278,7 +298,8 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     context, letters = begun
     known = thread.names.known_names.of(context, thread.frame)
     if known is ANYTHING:
-        return changes_in_text(thread, known_names).apply(thread, costs, base, costs_if_pending)
+        changes = changes_in_text(thread, known_names)
+        return changes.apply(thread, costs, base, costs_if_pending)
     if letters.startswith(b"["):
         return within_index(thread, costs, base, letters, known)
     letters = letters.decode().lower()
@@ -290,9 +311,11 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     result = np.where(tokens.lengths > 0, costs_of_new, costs)
     if letters and letters not in known:
         more = cost_of_name(thread.names, context, letters, thread.frame)
-        result = np.where(tokens.ends, np.minimum(later + more, FAR), result)
+        costs_at_end = np.minimum(later + more, FAR)
+        result = np.where(tokens.ends, costs_at_end, result)
     for ids, more in tokens_of_known(known, letters):
-        result[ids] = np.minimum(result[ids], np.minimum(costs[ids] + more, FAR))
+        costs_of_known = np.minimum(costs[ids] + more, FAR)
+        result[ids] = np.minimum(result[ids], costs_of_known)
     ids = tokens_of_jobs(thread, letters) if context == "needs" else []
     ids = [*ids, *tokens_with_mentions()]
     if not letters:
@@ -300,7 +323,8 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     if context == "matrix":
         for found, _ in tokens_of_known(NO_MATRIX_KEYS, letters):
             ids += found
-    return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
+    ids = [token for token in ids if costs[token] < FAR]
+    return read_tokens(thread, result, base, ids)
 
 
 def within_index(thread, costs, base, letters, known):
@@ -310,10 +334,11 @@ def within_index(thread, costs, base, letters, known):
     if is_in_quotes:
         begun = name_in_index(letters)
         costs = np.minimum(costs + ESCAPE, FAR)
+        spelling = token_table().spelling(str.lower)
         for name in known:
             if name.startswith(begun):
                 rest = name[len(begun) :].replace("'", "''")
-                ids += token_table().spelling(str.lower).get((rest, False), [])
+                ids += spelling.get((rest, False), [])
     else:
         ids += tokens_with_mentions()
     return read_tokens(thread, costs, base, ids)
@@ -322,9 +347,9 @@ def within_index(thread, costs, base, letters, known):
 @functools.cache
 def tokens_of_indices():
     """Ids of the tokens that may begin, end or go on with an index that is a name."""
-    found = []
+    found = blank_tokens().copy()
     for token in token_table().parts:
-        if b"'" in token.text or b"]" in token.text or token.text and not token.text.strip():
+        if b"'" in token.text or b"]" in token.text:
             found.append(token.id)
     return found
 
@@ -339,13 +364,19 @@ def tokens_with_mentions():
 @functools.cache
 def blank_tokens():
     """Ids of the tokens whose text is blanks alone."""
-    return [token.id for token in token_table().parts if token.text and not token.text.strip()]
+    found = []
+    for token in token_table().parts:
+        if token.text and not token.text.strip():
+            found.append(token.id)
+    return found
 
 
 def may_be_wanted(thread, context):
     """Whether a name that is not there yet may still come."""
     frame = thread.frame
-    return frame.way(context) < FAR and not (context == "steps" and frame.step)
+    if context == "steps" and frame.step:
+        return False
+    return frame.way(context) < FAR
 
 
 def new_names(thread, context, letters, later):
@@ -363,10 +394,11 @@ def new_names(thread, context, letters, later):
         more = more + lengths + 1 + thread.names.job_tokens()
     costs = np.minimum(later + more, FAR)
     if context not in FREE_KEYS:
-        n_underscores = len(letters) - len(letters.lstrip("_"))
-        if n_underscores == len(letters):
-            n_underscores = n_underscores + tokens.underscores
-        costs = np.where((lengths <= MAX_ID) & (n_underscores < 2), costs, FAR)
+        underscores = n_underscores(letters.encode())
+        if underscores == len(letters):
+            underscores = underscores + tokens.underscores
+        is_id = (lengths <= MAX_ID) & (underscores < 2)
+        costs = np.where(is_id, costs, FAR)
     return costs
 
 
@@ -382,9 +414,11 @@ def tokens_of_known(known, letters):
         if not name.startswith(letters) or not PROPERTY.fullmatch(rest):
             continue
         for n in range(1, len(rest) + 1):
-            found.append((by_lead.get((rest[:n], False), []), len(rest) - n))
+            ids = by_lead.get((rest[:n], False), [])
+            found.append((ids, len(rest) - n))
         if rest:
-            found.append((by_lead.get((rest, True), []), 0))
+            ids = by_lead.get((rest, True), [])
+            found.append((ids, 0))
     return [(ids, more) for ids, more in found if ids]
 
 
@@ -415,7 +449,7 @@ def with_begun_references(thread, place_costs, costs, base, key, costs_if_pendin
         if texts is conditions is NO_CHANGES:
             return costs
         key = (key, texts, conditions, ways_around(thread.frame))
-        to_read = [token for token in conditions.ids if begins_condition(thread, token)]
+        to_read = filter(functools.partial(begins_condition, thread), conditions.ids)
 
     def make():
         parts = list(texts.of_tokens(thread, place_costs, base, costs_if_pending))
@@ -423,7 +457,9 @@ def with_begun_references(thread, place_costs, costs, base, key, costs_if_pendin
         parts.append((ids, costs_of_tokens(thread, base, ids)))  # after the changes: these hold
         ids = np.concatenate([ids for ids, _ in parts]).astype(np.int64)
         values = np.concatenate([values for _, values in parts])
-        return (ids, values) if (values != place_costs[ids]).any() else ((), ())
+        if (values == place_costs[ids]).all():
+            return (), ()
+        return ids, values
 
     ids, values = _before_text.get(key, make)
     if not len(ids):
@@ -472,17 +508,23 @@ def openings():
     functions = {}
     for place in github_rules()["places"].values():
         functions.update(place["functions"])
-    automata = [ExpressionText(ALL_CONTEXTS, functions, kind) for kind in ("text", "bare")]
-    on_a_route = frozenset().union(*(tokens_with_keys(keys) for keys in KEYS_TO.values()))
+    in_text = ExpressionText(ALL_CONTEXTS, functions, "text")
+    bare = ExpressionText(ALL_CONTEXTS, functions, "bare")
+    on_a_route = frozenset().union(*map(tokens_with_keys, KEYS_TO.values()))
     found = []
     for i in tokens_with_mentions():
-        token = token_table().parts[i]
-        uses = []
-        for automaton in automata:
-            after, used, reading = follow_names(automaton, automaton.start, None, token.text)
-            uses.append((used, reading) if after != DEAD and (used or reading) else ())
-        found.append(Opening(token.id, *uses, token.id in on_a_route))
+        text = token_table().parts[i].text
+        has_route = i in on_a_route
+        found.append(Opening(i, use_of(in_text, text), use_of(bare, text), has_route))
     return found
+
+
+def use_of(automaton, text):
+    """(names that a text uses, one that it begins or None); () if it is none or uses none."""
+    after, used, reading = follow_names(automaton, automaton.start, None, text)
+    if after == DEAD or not (used or reading):
+        return ()
+    return used, reading
 
 
 @functools.cache

@@ -18,17 +18,24 @@ def surroundings(frame, pending):
     if frame.around is None:
         frames = frames_around(frame)
         base = frames[-1].total
-        around = tuple((f.closable, f.total - base, f.tail, f.depth == 1) for f in frames)
-        frame.around = _equal.get(around, object), base
+        around = []
+        for other in frames:
+            is_document = other.depth == 1
+            around += [other.closable, other.total - base, other.tail, is_document]
+        frame.around = _equal.get(tuple(around), object), base
     around, base = frame.around
-    return ((around, ways_around(frame)) if pending else around), base
+    if pending:
+        around = (around, ways_around(frame))
+    return around, base
 
 
 def ways_around(frame):
     """The ways to names that are wanted, from this frame and from those around it."""
     if frame.around_ways is None:
-        ways = tuple((f.ways(), f.tokens_of_step()) for f in frames_around(frame))
-        frame.around_ways = _equal.get(ways, object)
+        ways = []
+        for other in frames_around(frame):
+            ways += [other.ways(), other.tokens_of_step()]
+        frame.around_ways = _equal.get(tuple(ways), object)
     return frame.around_ways
 
 
