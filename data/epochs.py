@@ -4,6 +4,8 @@ The tokens to spell are drawn anew for each epoch, and their parts may be spelle
 relative of https://arxiv.org/abs/1910.13267). From little data a model learns more like this.
 """
 
+import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -72,11 +74,13 @@ def split_tokens(tokens, share, rng):
     return Spelling(ids, origin, is_first)
 
 
+@functools.cache
 def parts_table():
     """(parts of all tokens back to back, where each token's begin, how many it has)."""
     parts = token_parts()
     n_parts = np.array([len(of_one) for of_one in parts])
-    return np.array(sum(parts, []), np.uint16), np.cumsum(n_parts) - n_parts, n_parts
+    all_parts = np.fromiter(itertools.chain.from_iterable(parts), np.uint16)
+    return all_parts, np.cumsum(n_parts) - n_parts, n_parts
 
 
 def move_documents(table, folder, spelling):

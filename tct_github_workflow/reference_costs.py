@@ -61,9 +61,10 @@ class Changes:
 
     def __init__(self, changes):
         """changes: ((ids, contexts that are pending then, tokens more), ...)."""
-        self.ids = [token for ids, _, _ in changes for token in ids]
+        self.ids = []
         by_pending = {}
         for ids, pending, more in changes:
+            self.ids.extend(ids)
             changed = by_pending.setdefault(pending, ([], []))
             changed[0].extend(ids)
             changed[1].extend([more] * len(ids))
