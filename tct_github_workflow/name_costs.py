@@ -269,6 +269,8 @@ def tokens_of_wanted(thread):
         ids = []
     role = role_here(thread)
     names = wanted_of(thread.names, CONTEXT_OF[role]) if role else wanted_keys(thread)
+    if role == NEEDS:  # what is needed is a job, which may be wanted as such
+        names += wanted_of(thread.names, "jobs")
     begun = spelled(thread.text) if thread.mode in (NAME, TEXT) else ""
     if not names or begun is None:
         return ids

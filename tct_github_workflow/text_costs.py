@@ -191,7 +191,8 @@ class Walk:
 
     ends   (n,) the state after each text; DEAD or ASKED
     used   (n,) bits of the names in each text
-    stops  {(move, operators): [Stop]} of those that are ASKED: the same happens to their stack
+    stops  {(move, operators, bit of the name that ends there): [Stop]} of those that are ASKED: the
+           same happens to their stack
     """
 
     def __init__(self, states, texts, start):
@@ -246,7 +247,9 @@ class Walk:
         syntax = self.states.expressions.syntax
         move = int(syntax.table[control, byte])
         stop = Stop(index, control, compared, byte, rest)
-        self.stops.setdefault((move, compared), []).append(stop)
+        # a name that ends here may be forbidden: then this byte is refused after it alone
+        name = int(syntax.used[control])
+        self.stops.setdefault((move, compared, name), []).append(stop)
 
     def asked(self, stops):
         """The texts that stop where the same happens to their stack, as one Asked."""

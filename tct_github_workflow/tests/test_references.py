@@ -208,6 +208,23 @@ def test_masks_equal_brute_force_after_a_name_is_given(job, rules):
     np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
 
 
+def test_masks_equal_brute_force_where_a_name_ends_or_a_longer_one_begins():
+    """`job` must not stand here, `jobs` may."""
+    begun = {"on": {"workflow_call": {"outputs": {"o": {"value": "${{ job"}}}}}
+    begun = linear.linearise(begun).rstrip(END + CLOSE + EOD)
+    matcher = tct.Matcher(vocab.encode_symbols(begun), "references")
+    np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
+
+
+def test_masks_equal_brute_force_where_needs_may_name_a_job_that_is_wanted():
+    outputs = {"o": {"value": "${{ jobs.release.result }}"}}
+    begun = {"on": {"workflow_call": {"outputs": outputs}}, "jobs": {"j": {"needs": ["a"]}}}
+    matcher = tct.Matcher(vocab.encode_symbols(linear.linearise(begun).rstrip(CLOSE + EOD)))
+    budget = matcher.min_tokens() + 3
+    mask = matcher.next_token_mask(tokens_left=budget)
+    np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
+
+
 def test_needs_alone_names_no_other_job_than_the_one_that_is_wanted():
     begun = linear.linearise({"jobs": {"j": {"name": "${{needs.b}}"}}}).rstrip(CLOSE + EOD)
     matcher = tct.Matcher(vocab.encode_symbols(begun + KEY["needs"]), "references")
