@@ -550,7 +550,7 @@ def tokens_by_promise(thread):
     if text is None:
         return FAR
     options = []
-    for name in names.promised if names.type else ():
+    for name in names.promised if is_jobs(thread.frame) else ():
         if name.startswith(text) and name not in KEY:
             options.append(-len(text))  # what is left of it, less what all of it is owed
     for name, owed in wanted_of(names, CONTEXT_OF_KEYS[thread.frame.type.role]):

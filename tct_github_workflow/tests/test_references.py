@@ -231,6 +231,14 @@ def test_needs_alone_names_no_other_job_than_the_one_that_is_wanted():
     np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
 
 
+def test_a_key_of_the_matrix_does_not_count_as_the_job_that_is_promised():
+    job = {"needs": ["abc"], "strategy": {"matrix": {}}}
+    begun = linear.linearise({"on": "push", "jobs": {"j": job}}).rstrip(CLOSE + EOD) + "ab"
+    matcher = tct.Matcher(vocab.encode_symbols(begun))
+    n = matcher.min_tokens()
+    assert len(random_walk(np.random.default_rng(6), matcher, n)) <= n
+
+
 @pytest.mark.parametrize("rules", RESOLVING)
 def test_whatever_the_budget_all_names_resolve_in_the_end(rules):
     rng = np.random.default_rng(3)
