@@ -25,7 +25,8 @@ from tct_github_workflow.rules import DEFAULT_RULES
 from tct_github_workflow.token_table import token_table
 from tct_github_workflow.vocab import PAD, VOCAB_SIZE, vocab
 
-TRIES = 4  # times that a row goes back to the same place
+TRIES = 4  # times that a row goes back to the same place, before it goes further back
+MAX_TRIES = 64  # times that it goes back in all
 PROMPTS_AT_ONCE = 16  # long inputs are read in small batches, to bound the padding
 
 
@@ -75,7 +76,7 @@ def generate(model, prompts, params, batch_size=50, until=None, watch=None):
     prompts: a list of (ids, texts): the document's first ids, then byte strings of which one has to
     come next, however it is split into tokens (() for none), as encode_prefix() returns them.
     batch_size: rows side by side; the samples do not depend on it. until(tokens): true if a sample
-    ends here. watch(tokens) sees prompt 0 grow, without what may be taken back.
+    ends here. watch(tokens) sees prompt 0 grow; what it has seen may be taken back.
     """
     waiting = new_rows(prompts, params)
     rows = list(itertools.islice(waiting, batch_size))
@@ -86,7 +87,7 @@ def generate(model, prompts, params, batch_size=50, until=None, watch=None):
         for row in take_tokens(rows, cache, logits, params):
             row.finish = find_finish(row, until)
             if watch and row.number == 0:
-                watch(row.settled())
+                watch(row.tokens)
         for row in replace_finished(rows, cache, waiting):
             yield Sample(row.number, row.tokens, row.finish, row.n_drawn, row.n_refused)
 
@@ -186,12 +187,15 @@ def bytes_of(token):
 # a row
 
 
-class Place(NamedTuple):
-    """Where a row can go back to."""
+@dataclass
+class Place:
+    """Where a row can go back to: what it held there."""
 
-    n_tokens: int  # that the row held
-    texts: tuple  # Row.texts then
-    matcher: tct.Matcher | None  # as it was then
+    n_tokens: int
+    start: int  # Row.start
+    texts: tuple  # Row.texts
+    matcher: tct.Matcher | None
+    n_tries: int = 0  # how often the row went back there
 
 
 class Row:
@@ -207,8 +211,8 @@ class Row:
         self.unread = [0, *ids]  # what the model has not read yet, the position token first
         self.matcher = matcher  # None: unconstrained
         self.params = params
-        self.place = self.here()  # to go back to
-        self.n_tries = 0  # how often it went back there
+        self.places = [self.here()]  # to go back to, the first of them where it began
+        self.n_tries = 0  # how often it went back
         self.rng = np.random.default_rng([params.seed, number])
         self.n_drawn = 0
         self.n_refused = 0
@@ -242,8 +246,8 @@ class Row:
         """The matcher takes the token, or refuses it. Returns whether it took it."""
         before = self.here() if has_bracket()[token] else None
         if self.matcher.accept_token(token, self.tokens_left()):
-            if before:
-                self.move_place(before)
+            if before and before.n_tokens > self.places[-1].n_tokens:
+                self.places.append(before)
             return True
         self.n_refused += 1
         if self.matcher.fork().accept_token(token):  # without the budget it is allowed
@@ -252,38 +256,32 @@ class Row:
 
     def here(self):
         """The Place where it stands."""
-        return Place(len(self.tokens), self.texts, fork(self.matcher))
-
-    def move_place(self, place):
-        """From now on the row can go back to this place, no further."""
-        if place.n_tokens > self.place.n_tokens:
-            self.n_tries = 0
-        self.place = place
+        return Place(len(self.tokens), self.start, self.texts, fork(self.matcher))
 
     def can_go_back(self):
-        """Whether it may try again from its place."""
-        if self.params.is_greedy() or self.closed_by_budget:  # it would end alike
-            return False
-        is_in_window = self.start <= self.place.n_tokens < len(self.tokens)
-        return is_in_window and self.n_tries < TRIES
+        """Whether it may try again from one of its places."""
+        would_end_alike = self.params.is_greedy() or self.closed_by_budget or self.texts
+        has_begun = len(self.tokens) > self.n_prompt
+        return has_begun and not would_end_alike and self.n_tries < MAX_TRIES
 
     def go_back(self, vocab_size):
         """Returns how much of its window the model has read there."""
+        while len(self.places) > 1 and self.places[-1].n_tries == TRIES:
+            half = (self.n_prompt + self.places[-1].n_tokens) // 2
+            self.places = [place for place in self.places if place.n_tokens <= half]
+        place = self.places[-1]
+        place.n_tries += 1
         self.n_tries += 1
-        del self.tokens[self.place.n_tokens :]
-        self.texts = self.place.texts
-        self.matcher = fork(self.place.matcher)
+        del self.tokens[place.n_tokens :]
+        self.texts = place.texts
+        self.matcher = fork(place.matcher)
+        is_read = place.start == self.start  # the model holds this window, not an earlier one
+        self.start = place.start
+        window = open_window(self.tokens, self.start, vocab_size)
         # the last token is read again: what follows it is drawn from what the model says then
-        *read, last = open_window(self.tokens, self.start, vocab_size)
-        self.unread = [last]
-        return len(read)
-
-    def settled(self):
-        """The tokens that it will not take back."""
-        nothing_refuses = self.matcher is None and not self.texts
-        if self.finish or nothing_refuses:
-            return self.tokens
-        return self.tokens[: self.place.n_tokens]
+        n_read = len(window) - 1 if is_read else 0
+        self.unread = window[n_read:]
+        return n_read
 
     def has_ended(self):
         """Whether its last token closed the workflow."""
@@ -372,7 +370,8 @@ def take_tokens(rows, cache, logits, params):
     has never seen. So a row that is refused first goes back to before the last token in which an
     object or list began or ended, and draws all since then again: a piece that is taken has the
     probability p(piece) / p(all pieces that are allowed), not a product of forced tokens. Where
-    none of TRIES is taken, the mask decides.
+    none of TRIES is taken, it goes back to such a place in the first half of what it has drawn, and
+    so on, at last to its beginning. After MAX_TRIES the mask decides.
     """
     by_row = [row.rng.random(2) for row in rows]
     u = torch.from_numpy(np.array(by_row))  # (B, 2): for the first draw, for the second

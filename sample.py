@@ -55,7 +55,7 @@ min_p = 0.0  # only tokens at least so many times as likely as the most likely o
 seed = 1337  # sample i follows from (seed, i), whatever the batch_size
 constrained = True  # only what can still become a valid workflow; False: whatever the model says
 rules = DEFAULT_RULES  # what it may write: a name in tct_github_workflow/rules.py, which explains
-stream = False  # show the first sample while it is written
+stream = False  # show the first sample while it is written, what it takes back included
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 
 SHOWN_SAMPLES = 3  # at the end
@@ -124,11 +124,11 @@ def check_hashes(checkpoint, path):
 
 
 class Streamer:
-    """A watch() for generate(): prints a workflow's YAML line by line, each as soon as no later
-    token can change it."""
+    """A watch() for generate(): prints a workflow's YAML line by line, each as soon as no token
+    that is added can change it. Where lines are taken back, what replaces them follows a remark."""
 
     def __init__(self):
-        self.n_shown = 0  # lines
+        self.shown = []  # lines
 
     def __call__(self, tokens):
         try:
@@ -136,12 +136,16 @@ class Streamer:
         except tct.DecodeError:
             return  # unconstrained, and broken: samples.jsonl will say why
         lines = tct.json_to_yaml(text).splitlines()
-        n_settled = len(lines)
         if not is_complete:
-            n_settled -= count_open_lines(json.loads(text))
-        if n_settled > self.n_shown:
-            print("\n".join(lines[self.n_shown : n_settled]), flush=True)
-            self.n_shown = n_settled
+            n_open = count_open_lines(json.loads(text))
+            lines = lines[: max(0, len(lines) - n_open)]
+        n_same = len(os.path.commonprefix([self.shown, lines]))
+        if n_same == len(lines) and not is_complete:
+            return  # it may grow into what is shown
+        if n_same < len(self.shown):
+            print(f"# ---- taken back: all after line {n_same}")
+        print("\n".join(lines[n_same:]), flush=True)
+        self.shown = lines
 
 
 def count_open_lines(workflow):
