@@ -25,8 +25,8 @@ from tct_github_workflow.rules import DEFAULT_RULES
 from tct_github_workflow.token_table import token_table
 from tct_github_workflow.vocab import PAD, VOCAB_SIZE, vocab
 
-TRIES = 4  # times that a row goes back to the same place, before it goes further back
-MAX_TRIES = 64  # times that it goes back in all
+TRIES = 2  # times that a row goes back to the same place, before it goes further back
+MAX_TRIES = 128  # times that it goes back in all
 PROMPTS_AT_ONCE = 16  # long inputs are read in small batches, to bound the padding
 
 
