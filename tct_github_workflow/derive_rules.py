@@ -65,6 +65,9 @@ RUNNER_GROUP = r"^(?:[^/]*|(?:org|organization|ent|enterprise)/[^/]+)$"
 LATER_STEPS = ("wait-step", "wait-all-step", "cancel-step", "parallel-step")
 LATER_KEYS = ("background", "parallel")
 PLAIN_KEYS = ("services",)  # mappings in which no key is an expression
+# kinds of text that are not as GitHub's definitions have them: of a group the length counts, of a
+# matrix whether there is an expression in it
+KIND_OF_TEXT = {"workflow-concurrency": "group", "job-concurrency": "group", "any": "traced"}
 # mappings that must not be an expression as a whole: (mapping, key)
 PLAIN_MAPPINGS = {
     ("run-step", "env"),
@@ -129,7 +132,8 @@ class Deriver:
     def text(self, context, name, nonempty=False):
         """Any text, with expressions in it where the place has some."""
         if context:
-            return self.expression(context, name, "some" if nonempty else "text")
+            kind = "some" if nonempty else "text"
+            return self.expression(context, name, KIND_OF_TEXT.get(name, kind))
         return {**NO_EXPRESSION, **({"minLength": 1} if nonempty else {})}
 
     # --- one definition ---------------------------------------------------------------------------
@@ -250,6 +254,8 @@ class Deriver:
             required.append("image")
         if name == "runs-on-mapping":
             properties["group"] = self.runner_group(context)
+        if name == "concurrency-mapping":
+            properties["group"] = self.concurrency_group(context)
         return properties, patterns, required
 
     # --- what GitHub's second pass asks besides ---------------------------------------------------
@@ -288,6 +294,10 @@ class Deriver:
         literals = [{"type": "boolean"}, {"type": "number"}]
         group = {**NO_EXPRESSION, "minLength": 1, "pattern": RUNNER_GROUP}
         return {"anyOf": [*literals, group, self.expression(context, "runs-on-mapping", "has")]}
+
+    def concurrency_group(self, context):
+        group = self.expression(context, "concurrency-mapping", "group")
+        return {"anyOf": [{"type": "boolean"}, {"type": "number"}, group]}
 
     def build_workflow_dispatch_input(self, name, context):
         text = [{"type": "null"}, NO_EXPRESSION]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .automaton import FAR, OTHER, from_regex
+from .situations import OPENING, SITUATIONS, SIZES, longer_than_allowed
 from .utf8 import AFTER_E2, AFTER_E2_80, BYTES_LEFT, DEAD, LEAD_PHASE, NEXT_PHASE
 
 BLANKS = b" \t\r\n"
@@ -44,68 +45,6 @@ CONTEXTS = (
 NAMED_CONTEXTS = ("inputs", "jobs", "matrix", "needs", "steps")
 
 AND, OR, COMPARED = 1, 2, 4  # bits of expressions.State.operators
-OPENING = "${{"
-SHORTEST = len("${{1}}")
-SHORTEST_JSON = len("${{fromJSON('')}}")
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Where a text stands outside its expressions."""
-
-    then: str  # the situation after a character of text; None: there may be none
-    left: int  # bytes of the shortest rest
-    first: bool = False  # an expression that opens here is the first thing of the text
-    opens: bool = True  # an expression may open here
-    shortest: int = SHORTEST  # bytes of an expression that opens here, its braces included
-
-
-# Of each kind of text with expressions. new: nothing so far; without: no expression so far;
-# within: complete as it is; hollow: nothing but ${{ 'a string' }}, to GitHub no expression.
-#   text   any text          some   the same, not empty
-#   has    any text with an expression in it          whole  nothing but expressions
-#   one    a single expression
-#   json   the same, and all of it fromJSON(...): see clean_syntax.py
-SITUATIONS = {
-    "text": {"new": Situation("new", 0)},
-    "some": {
-        "new": Situation("within", 1, first=True),
-        "within": Situation("within", 0),
-        "hollow": Situation("within", 1),
-    },
-    "has": {
-        "new": Situation("without", SHORTEST, first=True),
-        "without": Situation("without", SHORTEST),
-        "within": Situation("within", 0),
-        "hollow": Situation("within", 1),
-    },
-    "whole": {
-        "new": Situation(None, SHORTEST, first=True),
-        "within": Situation(None, 0),
-        "hollow": Situation(None, SHORTEST),
-    },
-    "one": {
-        "new": Situation(None, SHORTEST, first=True),
-        "within": Situation(None, 0, opens=False),
-    },
-    "json": {
-        "new": Situation(None, SHORTEST_JSON, shortest=SHORTEST_JSON),
-        "within": Situation(None, 0, opens=False),
-    },
-}
-KINDS = (*SITUATIONS, "bare")  # bare: an expression without ${{ and }}, or nothing
-# bytes after a string that is the whole expression so far, and empty or not, up to a complete text
-# (a comparison `<1`, another character), besides the braces
-HOLLOW_COST = {
-    ("some", "empty"): 1,
-    ("some", "full"): 0,
-    ("has", "empty"): 1,
-    ("has", "full"): 1,
-    ("whole", "empty"): 2,
-    ("whole", "full"): 2,
-    ("one", "empty"): 2,
-    ("one", "full"): 2,
-}
 
 
 class Syntax:
@@ -137,11 +76,13 @@ class Syntax:
         for kind, situations in SITUATIONS.items():
             for situation in situations:
                 self._add_situation(kind, situation)
+        self.too_long = {}  # controls where a character has come -> where it was one too many
+        self._count_characters()
         self.table = np.array(self.rows, np.int32)  # (controls, 256)
         names = (*contexts, *functions)
         self.bit = {name: 1 << i for i, name in enumerate(names)}
         self.used = np.zeros(len(self.rows), np.int64)  # the bit of the name that ends at a control
-        self.hollow = {}  # controls at a string that is all so far -> "empty" or "full"
+        self.hollow = {}  # controls at a string that is all so far -> one of SIZES
         self.outside = set()  # controls outside of expressions
         self.literals = set()  # controls inside a string
         # controls after a value that must be looked into, or stand beside && or ||, or in toJSON()
@@ -309,14 +250,14 @@ class Syntax:
         self.add("quote", 0, *self._after_operand("done"), escaped)
         start = (b"'", self.to("hollow", "literal", "empty"))
         self.add("first", 1, *self._operand("first"), start)
-        self._add_hollow_literals("empty")
-        self._add_hollow_literals("full")
+        for size in SIZES:
+            self._add_hollow_literals(size)
 
     def _add_hollow_literals(self, size):
         """The same for a string that begins a text; the costs do not say what is missing then."""
         quote = ("hollow", "quote", size)
         done = ("hollow", "done", size)
-        full = ("hollow", "literal", "full")
+        full = ("hollow", "literal", "long" if size == "long" else "full")
         closing = (b"}", self.act("end", size))
         after = [*self._after_operand(done), closing]
         closing_quote = (b"'", self.to(*quote))
@@ -541,6 +482,19 @@ class Syntax:
             dollar = self.to(kind, then, "$")
             moves.append((b"$", dollar))
         self.add_text(control, left, (kind, then, ""), *moves)
+
+    def _count_characters(self):
+        """Makes actions of the moves that add a character to a text of limited length."""
+        counted = []
+        for name, control in self.number.items():
+            longer = longer_than_allowed(name)
+            if longer:
+                self.too_long[control] = self.number[longer]
+            if name[0] in ("group", "hollow"):
+                counted.append(self.rows[control])
+        for row in counted:
+            for control in self.too_long.keys() & set(row.tolist()):
+                row[row == control] = self.act("count", control)
 
     def _opening_moves(self, kind, name, typed):
         """The move that continues an opening, of which some is typed."""

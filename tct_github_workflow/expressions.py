@@ -11,12 +11,16 @@ from typing import NamedTuple, Optional
 
 from .automaton import ANY, FAR, both, from_regex, min_length, negate
 from .clean_syntax import clean_syntax_of, plain_functions
-from .expression_control import AND, COMPARED, CONTEXTS, HOLLOW_COST, OR, SITUATIONS, syntax_of
+from .expression_control import AND, COMPARED, CONTEXTS, OR, syntax_of
+from .situations import HOLLOW_COST, MAX_GROUP, SITUATIONS, SIZES
 from .utf8 import DEAD
 
 MAX_DEPTH = 50  # of GitHub's parser: levels of nesting, operators and accesses that it counts
 # GitHub wraps a condition: success() && (...), and in it format('...', ...) where text is around
-BASE_DEPTH = {"text": 1, "some": 1, "whole": 1, "json": 1, "bare": 3, "one": 3, "has": 4}
+BASE_DEPTH = {
+    **dict.fromkeys(["text", "some", "traced", "group", "whole", "json"], 1),
+    **{"bare": 3, "one": 3, "has": 4},
+}
 
 FUNCTIONS = {  # everywhere: the least and most arguments
     "case": (3, FAR),
@@ -29,6 +33,7 @@ FUNCTIONS = {  # everywhere: the least and most arguments
     "tojson": (1, 1),
 }
 NEAR = 16  # more levels of nesting, and more arguments, than the text of one token can bring
+LONG = 128  # more characters
 
 
 class Frame(NamedTuple):
@@ -50,6 +55,8 @@ AT_LEAST = {
     "text": ANY,
     "bare": ANY,
     "some": min_length(1),
+    "traced": ANY,
+    "group": min_length(1),
     "has": both(from_regex(r"\$\{\{"), from_regex(r"\}\}")),
     "whole": IN_BRACES,
     "one": IN_BRACES,
@@ -66,6 +73,7 @@ class State(NamedTuple):
     # comparison, or in a text, where the syntax allows no other one then
     operators: int = 0
     extra: int = 0  # levels that the operand at hand adds: each ! and each access
+    length: int = 0  # characters of a text, or a string that is all of it, which must not be long
 
     def depth(self):
         operators = (self.operators & AND) + (self.operators >> 1 & 1)
@@ -86,8 +94,8 @@ ASKS = "asks"  # what step() says of a byte that an UNKNOWN stack decides about
 
 
 def situation_after(kind, size):
-    """The situation after an expression; size: if it is nothing but a string, "empty" or "full"."""
-    if HOLLOW_COST.get((kind, size)):
+    """The situation after an expression; size: if it is nothing but a string, one of SIZES."""
+    if (kind, size) in HOLLOW_COST:
         return "hollow"
     return "within" if "within" in SITUATIONS[kind] else "new"
 
@@ -126,7 +134,7 @@ class Expressions:
         self.first = number["first"]
         self.after = {}  # (kind, size of a string that is all): the control after the first }
         for kind in SITUATIONS:
-            for size in (None, "empty", "full"):
+            for size in (None, *SIZES):
                 self.after[kind, size] = number.get(("}", kind, situation_after(kind, size)))
 
     def step(self, state, byte):
@@ -166,17 +174,18 @@ class Expressions:
             if self._may_close_early(frame):
                 return frame.below.to_close + 1
         elif control in self.syntax.hollow:
-            left += HOLLOW_COST[frame.kind, self.syntax.hollow[control]]
+            left += HOLLOW_COST.get((frame.kind, self.syntax.hollow[control]), 0)
         elif control in self.syntax.objects and frame.opener == "tojson":
             left -= self.syntax.object_cost
         elif state.depth() >= MAX_DEPTH:
             left = int(self.names.left_at_limit[control])
         return left + frame.to_close
 
-    def outer_detour(self, control):
+    def outer_detour(self, state):
         """Bytes of the shortest rest of at least one byte, outside of expressions."""
-        targets = [move for move in self.rows[control] if move >= 0]
-        return min((1 + self.left[target] for target in targets), default=FAR)
+        byte_of = {move: byte for byte, move in enumerate(self.rows[state.control])}
+        targets = [self.step(state, byte) for byte in byte_of.values()]
+        return min((1 + self.bytes_to_end(target) for target in targets if target), default=FAR)
 
     # --- arguments --------------------------------------------------------------------------------
     def _has_enough(self, frame, count):
@@ -207,6 +216,14 @@ class Expressions:
         )
 
     # --- actions: (state, argument) -> State, None or ASKS ----------------------------------------
+    def _count(self, state, control):
+        """One character more."""
+        if state.frame and state.frame.kind != "group":
+            return state._replace(control=control)  # no string but that of a group is limited
+        if state.length == MAX_GROUP:
+            return State(self.syntax.too_long[control], state.frame)
+        return state._replace(control=control, length=state.length + 1)
+
     def _deeper(self, state, control):
         if state.depth() >= MAX_DEPTH:
             return None
@@ -239,7 +256,7 @@ class Expressions:
             opener,
             1,
             below,
-            state[2:],
+            (state.operators, state.extra),
             depth,
             to_close=1 + below.to_close,
             shape=(opener, 1, below.shape),
@@ -257,7 +274,8 @@ class Expressions:
         if least and depth > MAX_DEPTH:
             return None
         below = state.frame
-        frame = Frame(below.kind, function, 1, below, state[2:], depth, 0, ())
+        outside = (state.operators, state.extra)
+        frame = Frame(below.kind, function, 1, below, outside, depth, 0, ())
         takes_none = most == 0 or depth > MAX_DEPTH
         first = (self.no_argument, 0) if takes_none else self.syntax.first_argument(function)
         control, operators = first
@@ -395,7 +413,7 @@ class ExpressionText:
             return left
         if state.frame:
             return 1  # a blank
-        return self.expressions.outer_detour(state.control)
+        return self.expressions.outer_detour(state)
 
     def words_left(self, state):
         """None: these are never just a few words."""
@@ -403,10 +421,10 @@ class ExpressionText:
 
     def shape(self, state):
         """What all of this depends on, for caches: less than the state."""
-        if state.frame is None:
-            return state.control
         if self.is_deep(state):
             return state
+        if state.frame is None:
+            return state.control
         return state.control, state.frame.shape, state.is_compared()
 
     def is_literal(self, state):
@@ -414,5 +432,11 @@ class ExpressionText:
         return state.control in self.expressions.syntax.literals
 
     def is_deep(self, state):
-        """Whether the text of one token may reach the limit of nesting."""
+        """Whether the text of one token may reach the limit of nesting, or of length."""
+        if state.length + LONG > MAX_GROUP:
+            return True
         return state.frame is not None and state.depth() + NEAR > MAX_DEPTH
+
+    def room(self, state):
+        """So many characters are free of limits that a state which is_deep() may reach."""
+        return MAX_GROUP - state.length if state.length else 0

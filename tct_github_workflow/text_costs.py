@@ -54,12 +54,13 @@ def expression_costs(automaton, state):
     every_text().add_costs(to_end, automaton, state)
     if automaton.is_deep(state):
         is_literal = automaton.is_literal(state)
+        room = automaton.room(state)
         allowed = np.flatnonzero(to_end < FAR)
         for number in allowed.tolist():
             text = texts[number]
             # without a quote nothing happens in the middle of a string
             stays_inside = is_literal and b"'" not in text
-            if not stays_inside:
+            if not stays_inside and len(text) > room:
                 to_end[number] = cost_after(automaton, state, text)
     # a constant that the text may be is plain text, which one character more continues
     detour = to_end + (to_end == 0)
