@@ -446,7 +446,7 @@ class Compiler:
             others.append(GrammarKeys(names, value, other.expressions))
         needed = needed_clauses(clauses)
         fields = {key: self.value(asked) for key, asked in obj.fields}
-        return ObjectType(fields, others, obj.least, needed, self.fold, obj.role)
+        return ObjectType(fields, others, needed, self.fold, obj.role)
 
     def settle(self):
         """Shortest completions as a least fixed point; what has none cannot be: struck out."""
@@ -467,12 +467,12 @@ class Compiler:
 
 
 def clauses_by_rest(objects):
-    """{Object without require and forbid: [Clause]}: alternatives that differ in these alone."""
+    """{Object without what a Clause says: [Clause]}: alternatives that differ in that alone."""
     groups = {}
     for obj in objects:
         fields = tuple(sorted(obj.fields))
-        rest = replace(obj, fields=fields, require=EMPTY, forbid=EMPTY)
-        clause = Clause(obj.require, obj.forbid)
+        rest = replace(obj, fields=fields, require=EMPTY, forbid=EMPTY, least=0)
+        clause = Clause(obj.require, obj.forbid, obj.least)
         clauses = groups.setdefault(rest, [])
         if clause not in clauses:
             clauses.append(clause)

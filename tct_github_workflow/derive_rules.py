@@ -299,6 +299,16 @@ class Deriver:
         group = self.expression(context, "concurrency-mapping", "group")
         return {"anyOf": [{"type": "boolean"}, {"type": "number"}, group]}
 
+    def build_matrix(self, name, context):
+        """It has a key or include; what it excludes has keys (which are its own: see rows.py)."""
+        whole = self.expression(context, name, "whole")
+        matrix = self.mapping(name, context)
+        exclude = self.reference("matrix-filter", context)
+        some_keys = {"items": {"minProperties": 1}}
+        matrix["patternProperties"]["^exclude$"] = {"allOf": [exclude, some_keys]}
+        matrix["anyOf"] = [{"not": {"required": ["exclude"]}}, {"minProperties": 2}]
+        return {"anyOf": [whole, matrix]}
+
     def build_workflow_dispatch_input(self, name, context):
         text = [{"type": "null"}, NO_EXPRESSION]
         return self.inputs(name, context, text, [], {"string", "environment"}, {"choice"})

@@ -6,7 +6,7 @@ compiler.py makes these of the JSON schema. Nothing is left to be looked up in t
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, NUMBER, OBJECT
 from .automaton import FAR, NONE, Dfa
@@ -131,9 +131,11 @@ class Clause:
 
     require: frozenset  # keys that must be there
     forbid: frozenset  # keys that must not
+    least: int  # how many there must be
 
     def implies(self, other):
-        return other.require <= self.require and other.forbid <= self.forbid
+        has_all = other.require <= self.require and other.forbid <= self.forbid
+        return has_all and other.least <= self.least
 
 
 @dataclass(eq=False)
@@ -142,7 +144,6 @@ class ObjectType:
 
     fields: dict  # {key: Value or None where the key cannot be}
     others: list  # [OtherKeys], disjoint: all keys that are not in fields
-    least: int  # minProperties
     clauses: list  # [Clause], of which one must hold in the end
     fold: Callable = str  # str or str.upper: keys that are equal after it are the same
     role: str = None  # where rules of names.py apply to its keys
@@ -158,6 +159,11 @@ class ObjectType:
     def has_rules(self):
         """Whether it is of GitHub's rules, not of the schema alone."""
         return self.fold is not str
+
+    @functools.cached_property
+    def least(self):
+        """From so many keys on their number does not matter."""
+        return max(clause.least for clause in self.clauses)
 
     @functools.cached_property
     def asked(self):
@@ -228,7 +234,7 @@ class ObjectType:
     def apart_from_fields(self):
         """All that makes it what it is besides its fields and clauses."""
         others = [keys.parts() for keys in self.others]
-        return self.least, self.fold, self.role, others
+        return self.fold, self.role, others
 
     def joined(self, other):
         """The one ObjectType for two alternatives that differ in their keys alone."""
@@ -236,13 +242,13 @@ class ObjectType:
         for key in {**self.fields, **other.fields}:
             fields[key] = self.field(key) or other.field(key)
         clauses = self.clauses_among(fields) + other.clauses_among(fields)
-        return ObjectType(fields, self.others, self.least, clauses, self.fold, self.role)
+        return ObjectType(fields, self.others, clauses, self.fold, self.role)
 
     def clauses_among(self, fields):
         """Its clauses, which forbid those of some fields, too, that it does not have."""
         there = [key for key, value in fields.items() if value]
         absent = frozenset(key for key in there if not self.field(key))
-        return [Clause(clause.require, clause.forbid | absent) for clause in self.clauses]
+        return [replace(clause, forbid=clause.forbid | absent) for clause in self.clauses]
 
     def _key_tokens(self, name):
         return 1 if name in KEY else len(name.encode()) + 1
@@ -265,7 +271,7 @@ class ObjectType:
             value = self.field(name)
             tokens = self._key_tokens(name) + value.tokens
             missing.append((tokens, value.levels))
-        n_more = self.least - n_used - len(missing)
+        n_more = clause.least - n_used - len(missing)
         if n_more > 0:
             missing += self._cheapest_fields(n_more, clause.require | clause.forbid | asked)
         tokens = sum(tokens for tokens, _ in missing)
