@@ -341,12 +341,12 @@ def check_matrix(strategy, path, report):
 
 
 def check_exclude(excluded, keys, path, report):
-    known = {key.lower() for key in keys}
+    known = {key.upper() for key in keys}
     for i, combination in enumerate(excluded):
         if combination == {}:
             report((*path, i), "matrix", "nothing to exclude")
         for key in combination:
-            if key.lower() not in known:
+            if key.upper() not in known:
                 report((*path, i, key), "matrix", f"the matrix has no key {key:.60}")
 
 

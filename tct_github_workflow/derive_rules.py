@@ -7,10 +7,11 @@ Reads:  the installed npm package @actions/workflow-parser (MIT), its package.js
 Writes: tct_github_workflow/github_rules.json
 
 The definitions say which keys, kinds of value and expressions GitHub's parser reads in each place.
-What its second pass checks besides (ids, needs, cron, inputs, uses, mappings that must not be an
-expression) is added here. The result is a JSON schema with four keywords more:
+What its second pass and GitHub's servers check besides (ids, needs, cron, inputs, uses, groups,
+matrices, mappings that must not be an expression) is added here. The result is a JSON schema with
+four keywords more:
 
-    expr    {"place": a name in "places", "kind": see expression_control.py}: a string in which
+    expr    {"place": a name in "places", "kind": see situations.py}: a string in which
             expressions are read
     exprKeys  the same of the keys of an object that hold an expression
     role    "jobs" of the mapping of jobs, "needs" of a job's name in `needs`, "step-id" of a step's
@@ -300,7 +301,7 @@ class Deriver:
         return {"anyOf": [{"type": "boolean"}, {"type": "number"}, group]}
 
     def build_matrix(self, name, context):
-        """It has a key or include; what it excludes has keys (which are its own: see rows.py)."""
+        """It has a key or include; what it excludes has keys (its own: matrix_rows.py)."""
         whole = self.expression(context, name, "whole")
         matrix = self.mapping(name, context)
         exclude = self.reference("matrix-filter", context)

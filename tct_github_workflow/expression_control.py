@@ -84,6 +84,7 @@ class Syntax:
         self.used = np.zeros(len(self.rows), np.int64)  # the bit of the name that ends at a control
         self.hollow = {}  # controls at a string that is all so far -> one of SIZES
         self.outside = set()  # controls outside of expressions
+        self.computed = set()  # of these those after one
         self.literals = set()  # controls inside a string
         # controls after a value that must be looked into, or stand beside && or ||, or in toJSON()
         self.objects = set()
@@ -102,6 +103,8 @@ class Syntax:
             self.objects.add(control)
         if name[0] in SITUATIONS or name[0] == "}":
             self.outside.add(control)
+            if name[1] == "within":
+                self.computed.add(control)
         elif name[0] == "hollow":
             self.hollow[control] = name[-1]
         elif name[0] == "name":

@@ -360,7 +360,7 @@ class ByState:
 class ExpressionText:
     """Texts of one kind in one place, as a text automaton (see utf8.py). Known by its identity.
 
-    kind       "text", "some", "has", "whole", "one", "json" or "bare" (see expression_control.py)
+    kind       one of situations.KINDS
     """
 
     is_expression = True
@@ -384,6 +384,8 @@ class ExpressionText:
         self.bytes_to_end = ByState(self.expressions.bytes_to_end)
         self.accepting = ByState(self._is_accepting)
         self.detour = ByState(self._detour)
+        # whether GitHub computes each of these texts, so that nothing is known of it
+        self.is_computed = kind in ("has", "whole", "one", "json")
         number = syntax.number
         if kind == "bare":
             self.start = State(number["bare"], BOTTOM[kind])
@@ -395,6 +397,10 @@ class ExpressionText:
         if after is None or self.expressions.bytes_to_end(after) >= FAR:
             return DEAD
         return after
+
+    def computes(self, state):
+        """Whether GitHub computes a text that ends here; not known of the kind "some"."""
+        return state.control in self.expressions.syntax.computed
 
     def implies(self, dfa):
         """Whether every such text is surely one that a Dfa accepts."""

@@ -88,9 +88,11 @@ def without(names, come):
     if not come:
         return names
     wanted = names.known_names.wanted.difference(come)
+    still_wanted = {context for context, _, _ in wanted}
+    done = {context for context, _, _ in come} - still_wanted
     return names._replace(
         known_names=names.known_names._replace(wanted=wanted),
-        pending=frozenset(context for context, _, _ in wanted),
+        pending=names.pending - done,
         owed=names.owed - sum(tokens for _, _, tokens in come),
     )
 

@@ -11,14 +11,19 @@ import numpy as np
 from .alphabet import END, EOD, KEY_NAME
 from .automaton import FAR
 from .cache import Cache
-from .json_text import MAX_DEPTH
+from .frames import Frame
+from .matrix_rows import after_computed, after_excluded, is_within_matrix
 from .name_costs import (
+    begins_excluded,
     begins_names,
     costs_of_tokens,
+    first_keys,
     first_names,
     is_before_key,
     read_tokens,
+    reads_all,
     role_here,
+    tokens_like,
     with_names,
 )
 from .names import any_names
@@ -31,7 +36,6 @@ from .threads import (
     INSIDE_TEXT,
     NAME,
     TEXT,
-    Frame,
     end_string,
     end_text,
     next_symbols,
@@ -42,7 +46,7 @@ from .threads import (
     tokens_of_ways,
     tokens_to_end,
 )
-from .token_table import token_table
+from .token_table import spelled, token_table
 from .vocab import VOCAB_SIZE
 
 _place_costs = Cache(1024)  # of 32 KiB each
@@ -51,7 +55,7 @@ _costs_with_names = Cache(512)
 _added_by_names = Cache(1 << 10)
 _closing_costs = Cache(1 << 14)
 _branches = Cache(1 << 14)
-DEEP = MAX_DEPTH - 32  # from here on the depth itself matters: one token may reach the limit
+NEAR = 32  # so many levels below the limit of nesting the depth matters: a token may reach it
 
 
 def thread_costs(thread):
@@ -83,7 +87,29 @@ def thread_costs(thread):
     if names.known_names and not is_text:
         few = few_keys(thread, keeps_routes=True)
         costs = with_begun_references(few, alone, costs, base, key, costs_if_pending)
+    if begins_excluded(thread):
+        costs = with_excluded(thread, costs, base)
     return costs, base + names.owed
+
+
+def with_excluded(thread, costs, base):
+    """costs, with those of tokens that name a key to exclude: the matrix may lack it so far."""
+    if reads_all(thread):
+        return costs  # each was read
+    names = thread.names
+    lacking, _ = thread_costs(thread._replace(names=after_excluded(names, None)))
+    if thread.mode == NAME:
+        result = lacking
+        ids = tokens_like(names.rows, spelled(thread.text), str.upper)
+    else:
+        keys = first_keys()
+        result = costs.copy()
+        result[keys.ids] = lacking[keys.ids]
+        ids = []
+        for row in names.rows:
+            ids += keys.by_row.get(row, [])
+    ids = [token for token in ids if costs[token] < FAR]
+    return read_tokens(thread, result, base, ids)
 
 
 def costs_if_pending(thread, pending):
@@ -138,8 +164,9 @@ def place_key(thread, is_promising, pending):
     is_promising: some job is promised, so that `jobs` cannot be closed. pending: contexts of which
     a name is wanted.
     """
-    around, base = surroundings(thread.frame, pending)
-    deep = max(0, thread.frame.depth - DEEP)
+    frame = thread.frame
+    around, base = surroundings(frame, pending)
+    deep = max(0, frame.depth + NEAR - frame.most)
     return (*place(thread, pending), around, deep, is_promising, pending), base
 
 
@@ -315,15 +342,32 @@ def add_ended_text(costs, group, thread, texts, named):
         accepted &= ~getattr(column, named)
     if not accepted.any():
         return
+    for after, chosen in ends_of_text(thread, column, accepted):
+        for end in after:
+            values = closing_costs(end, group, ended=True)[column.closers]
+            values = np.where(chosen, values, FAR)
+            lower(costs, column.ids, values)
+
+
+def ends_of_text(thread, column, accepted):
+    """[(threads after the END of a text, which texts (n,) of a column lead there)].
+
+    accepted: (n,) bool, the texts that may end.
+    """
+    frame, names = thread.frame, thread.names
     if thread.mode == NAME:  # any key that is not there yet: what comes after is the same
         key = any_key(thread.automaton)
-        after = start_field(thread.frame, thread.names, key, thread.value)
-    else:
-        after = end_string(thread.frame, thread.names, thread.role, "")
-    for end in after:
-        values = closing_costs(end, group, ended=True)[column.closers]
-        values = np.where(accepted, values, FAR)
-        lower(costs, column.ids, values)
+        return [(start_field(frame, names, key, thread.value), accepted)]
+    plain = end_string(frame, names, thread.role, "")
+    if not is_within_matrix(names) or not thread.automaton.is_expression:
+        return [(plain, accepted)]
+    computed = end_string(frame, after_computed(names), thread.role, "")
+    is_computed = np.zeros(len(accepted), bool)
+    for i in np.flatnonzero(accepted):
+        text = token_table().texts[column.texts[i]]
+        after = thread.automaton.run(thread.state, text)
+        is_computed[i] = thread.automaton.computes(after)
+    return [(plain, accepted & ~is_computed), (computed, accepted & is_computed)]
 
 
 def closing_costs(thread, group, ended):

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import ARRAY, CONSTANT, KEY, LITERAL, OBJECT
+from .alphabet import ARRAY, CONSTANT, KEY, KEY_NAME, LITERAL, OBJECT
 from .automaton import FAR
-from .grammar import EMPTY
+from .grammar import EMPTY, ArrayType
 from .known_names import wanted_of
+from .matrix_rows import has_rows, is_within_matrix
 from .names import CONTEXT_OF, CROWD, MAX_ID
-from .routes import COMPUTED, KEYS_TO, NEEDS, STEP_ID
+from .routes import COMPUTED, EXCLUDED, KEYS_TO, NEEDS, ROWS, STEP_ID
 from .threads import (
     BETWEEN,
     CONTEXT_OF_KEYS,
@@ -272,6 +273,8 @@ def tokens_of_wanted(thread):
     if role == NEEDS:  # what is needed is a job, which may be wanted as such
         names += wanted_of(thread.names, "jobs")
     begun = spelled(thread.text) if thread.mode in (NAME, TEXT) else ""
+    if ROWS in thread.names.pending and begun is not None:
+        ids += tokens_of_rows(thread, begun)
     if not names or begun is None:
         return ids
     folded = [name for name, _ in names]
@@ -279,8 +282,18 @@ def tokens_of_wanted(thread):
     for name in folded:
         ids += tokens_towards(name, begun, str.lower)
     if thread.mode not in (NAME, TEXT):
-        ids += symbols_of(folded, CONSTANT if role else KEY)
+        ids += symbols_of(folded, CONSTANT if role else KEY, str.lower)
     return ids
+
+
+def tokens_of_rows(thread, begun):
+    """Ids of the tokens with which a row comes that is wanted."""
+    is_key = thread.mode == NAME or is_before_key(thread)
+    if not is_key or not has_rows(thread.frame.type):
+        return []
+    rows = thread.names.excluded
+    ids = tokens_like(rows, begun, str.upper)
+    return ids if begun else ids + symbols_of(rows, KEY, str.upper)
 
 
 def wanted_keys(thread):
@@ -291,12 +304,12 @@ def wanted_keys(thread):
     return wanted_of(thread.names, context)
 
 
-def symbols_of(folded, symbols):
-    """Ids of the tokens that begin with the symbol of a word, given in lower case."""
+def symbols_of(folded, symbols, fold):
+    """Ids of the tokens that begin with the symbol of a word, of which some are given folded."""
     table = token_table()
     ids = []
     for word in symbols:
-        if word.lower() in folded:
+        if fold(word) in folded:
             is_key = symbols is KEY
             ids += table.by_opener[KEY[word]].tolist() if is_key else table.by_constant[word]
     return ids
@@ -395,3 +408,44 @@ def tokens_with_names():
     for role, key in KEYS_OF_ROLES.items():
         found += [(role, token) for token in tokens_with_keys((key,))]
     return found
+
+
+# --- keys that a matrix excludes ------------------------------------------------------------------
+def begins_excluded(thread):
+    """Whether a token may name a key that is excluded, and no row is wanted so far."""
+    names = thread.names
+    if not is_within_matrix(names) or ROWS in names.pending:
+        return False
+    if thread.mode == VALUE:
+        return any(map(excludes, thread.value.arrays))
+    type = thread.frame.type
+    is_before_key = thread.mode in (BETWEEN, NAME) and type.role == EXCLUDED
+    return is_before_key or thread.mode == BETWEEN and excludes(type)
+
+
+def excludes(type):
+    """Whether the type of a frame is that of a list of excluded combinations."""
+    return isinstance(type, ArrayType) and any(obj.role == EXCLUDED for obj in type.items.objects)
+
+
+class FirstKeys(NamedTuple):
+    """Tokens that name a key, or begin to, be it after brackets."""
+
+    ids: np.ndarray
+    by_row: dict  # whole key in upper case -> ids; also of those with which it may go on
+
+
+@functools.cache
+def first_keys():
+    """The FirstKeys of all tokens."""
+    ids = []
+    by_row = {}
+    for token in token_table().parts:
+        openers = token.openers.lstrip("".join(BRACKETS))
+        key = KEY_NAME.get(openers[:1])
+        if not openers and token.text:
+            key = spelled(token.text) or ""
+        if key is not None:
+            ids.append(token.id)
+            by_row.setdefault(key.upper(), []).append(token.id)
+    return FirstKeys(np.array(ids, np.int64), by_row)

@@ -25,7 +25,7 @@ from .known_names import (
     give_anything,
     wanted_of,
 )
-from .routes import COMPUTED, CONTEXTS, NEEDS, STEP_ID
+from .routes import COMPUTED, CONTEXTS, NEEDS, ROWS, STEP_ID
 
 CONTEXT_OF = {NEEDS: "needs", STEP_ID: "steps"}  # the context of names with a role
 # From n names on, all of which begin alike and are of the same length, another length is taken for
@@ -46,7 +46,10 @@ class Names(NamedTuple):
     steps: frozenset = EMPTY  # ids of its steps so far, in upper case
     has_rules: bool = True  # whether there are any of these rules in the grammar
     known_names: Optional[KnownNames] = None  # where names in expressions must resolve
-    pending: frozenset = EMPTY  # contexts of which a name is wanted
+    pending: frozenset = EMPTY  # contexts of which a name is wanted, and ROWS
+    # keys of the matrix at hand, in upper case; ANYTHING outside of one, or if it is computed
+    rows: Optional[frozenset] = ANYTHING
+    excluded: frozenset = EMPTY  # those that it excludes and that are still to come
 
     def cost_of_job(self, name):
         """Tokens of a job, the key included."""
@@ -226,6 +229,13 @@ def any_names(is_promising, pending):
     pending: contexts of which a name is wanted that does not come.
     """
     promised = frozenset(["\0"]) if is_promising else EMPTY
-    wanted = frozenset((context, NEVER_GIVEN, 0) for context in pending)
+    is_excluding = ROWS in pending
+    wanted = frozenset((context, NEVER_GIVEN, 0) for context in pending if context != ROWS)
     known_names = KnownNames(*[ANYTHING] * len(CONTEXTS), wanted=wanted)
-    return Names(promised=promised, known_names=known_names, pending=pending)
+    return Names(
+        promised=promised,
+        known_names=known_names,
+        pending=pending,
+        rows=EMPTY if is_excluding else ANYTHING,
+        excluded=frozenset([NEVER_GIVEN]) if is_excluding else EMPTY,
+    )

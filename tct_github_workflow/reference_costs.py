@@ -15,6 +15,7 @@ from .automaton import FAR
 from .cache import Cache
 from .expression_control import CONTEXTS as ALL_CONTEXTS
 from .expressions import ExpressionText
+from .frames import Frame
 from .known_names import (
     ANYTHING,
     ESCAPE,
@@ -34,7 +35,7 @@ from .routes import JOBS, KEYS_TO, STEP
 from .rules import github_rules
 from .surroundings import ways_around
 from .text_costs import text_costs
-from .threads import NAME, VALUE, Frame, use_all
+from .threads import NAME, VALUE, use_all
 from .token_table import token_table
 from .utf8 import DEAD
 
@@ -122,7 +123,7 @@ def known_to(thread, frame):
     own = frame.step and frame.has_id()
     before_jobs = known[:JOBS_FIELD]
     after_jobs = known[JOBS_FIELD + 1 :]
-    return before_jobs, after_jobs, frame.ways(), names.type, own, ids
+    return before_jobs, after_jobs, names.pending, frame.ways(), names.type, own, ids
 
 
 # --- inside of a text -----------------------------------------------------------------------------

@@ -4,6 +4,8 @@
     matrix.x  by a key of the matrix, or of a combination that it includes
     inputs.x  by an input of workflow_call or workflow_dispatch
 
+A key that `exclude` names is given by a key of the matrix itself, a row (matrix_rows.py).
+
 A *route* of a context is a key of an object that leads to where such names are given, with the
 tokens that this takes besides those that close the object anyway, and besides the names. A matrix
 that is computed has any name, so its route ends there.
@@ -17,13 +19,16 @@ from .automaton import FAR
 from .grammar import EMPTY, ArrayType
 
 CONTEXTS = ("steps", "needs", "matrix", "inputs", "jobs")
+ROWS = "rows"  # instead of a context: the keys of a matrix itself
+WANTED = (*CONTEXTS, ROWS)  # what may be wanted
 # roles that a schema gives to its parts
 JOBS = "jobs"
 NEEDS = "needs"
 STEP_ID = "step-id"
 # roles of objects, given here
 STEP = "step"
-MATRIX = "matrix"
+MATRIX = "matrix"  # and a combination that it includes
+EXCLUDED = "excluded"  # a combination that it excludes
 INPUTS = "inputs"
 COMPUTED = "computed"  # role of a string that computes a matrix, or what it includes
 KEYS_TO = {  # the keys on the way to where names are given
@@ -32,6 +37,7 @@ KEYS_TO = {  # the keys on the way to where names are given
     "matrix": ("strategy", "matrix"),
     "inputs": ("on", "workflow_call", "workflow_dispatch", "inputs"),
     "jobs": ("jobs",),
+    ROWS: (),
 }
 HERE = [(None, 0)]  # the route of a place where names are given
 
@@ -126,13 +132,17 @@ def arrays_under(obj, key):
 
 
 def mark_matrix(obj):
-    """Marks the ObjectType of a matrix, and of the combinations that it includes."""
+    """Marks the ObjectType of a matrix, and of the combinations that it includes or excludes."""
     if obj.role == MATRIX:
         return
     mark_keys(obj)
     for other in obj.others:
         if other.accepts("include"):
-            other.value = including(other.value)
+            other.value = with_combinations(other.value, mark_keys)
+            other.value.role = COMPUTED
+        elif other.accepts("exclude"):
+            other.value = with_combinations(other.value, mark_excluded)
+    mark_rows(obj)
     obj.field.cache_clear()
 
 
@@ -150,19 +160,37 @@ def has_computed_keys(obj):
     return any(other.expressions for other in obj.others)
 
 
-def including(value):
-    """A Value for `include`, which gives names: that of `exclude` is the same, and does not."""
+def with_combinations(value, mark):
+    """A copy of the Value of `include` or `exclude`, the ObjectTypes in its lists marked."""
     value = copy.copy(value)
-    value.role = COMPUTED
+    value.routes = {}
     arrays = []
     for array in value.arrays:
         items = copy.copy(array.items)
         items.objects = [replace(obj, routes={}) for obj in items.objects]
         for obj in items.objects:
-            mark_keys(obj)
+            mark(obj)
         arrays.append(ArrayType(items, array.least))
     value.arrays = arrays
     return value
+
+
+def mark_excluded(obj):
+    obj.role = EXCLUDED
+
+
+def mark_rows(obj):
+    """Marks the ObjectType of a matrix as what has rows: a value that is computed is one way."""
+    options = []
+    for other in obj.others:
+        texts = [text for text in other.value.expressions if text.is_computed]
+        tokens = min(text.bytes_to_end[text.start] + 1 for text in texts)
+        other.value.routes[ROWS] = tokens
+        if not other.few and not other.expressions:
+            start = other.text.start
+            key_tokens = other.text.bytes_to_end[start] + 2  # one more: short ones may be taken
+            options.append(key_tokens + tokens)
+    obj.routes[ROWS] = [(None, min(options))]
 
 
 def find_routes(obj, context):

@@ -17,13 +17,22 @@ from typing import NamedTuple, Optional
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OBJECT
 from .automaton import FAR, from_regex
-from .grammar import EMPTY, ArrayType, Value
-from .json_text import MAX_DEPTH
+from .frames import Frame
+from .grammar import Value
 from .known_names import give, give_matrix_key, tokens_to_finish, use, wanted_of
 from .linear import NUMBER_RE
+from .matrix_rows import (
+    after_computed,
+    after_excluded,
+    after_key,
+    begin_matrix,
+    end_matrix,
+    has_rows,
+    is_within_matrix,
+)
 from .names import CONTEXT_OF, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
 from .reading import end_of_reading, follow_names
-from .routes import COMPUTED, CONTEXTS, INPUTS, JOBS, MATRIX, NEEDS, STEP
+from .routes import COMPUTED, EXCLUDED, INPUTS, JOBS, MATRIX, NEEDS, ROWS
 from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
 from .utf8 import DEAD, ByteAutomaton, over_bytes
 
@@ -33,129 +42,6 @@ NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
 CONTEXT_OF_KEYS = {JOBS: "jobs", INPUTS: "inputs", MATRIX: "matrix"}  # by the role of an object
 SHORTEST_NAME = 2  # tokens: one byte and END
 
-
-class Frame:
-    """An open object or array. Immutable: a new field or item makes a new one."""
-
-    __slots__ = (
-        "type",  # ObjectType or ArrayType
-        "parent",  # Frame around it, None for the document
-        "keys",  # so far, folded (ObjectType.fold)
-        "asked",  # keys so far on which a clause depends
-        "count",  # fields or items so far
-        "depth",  # 1 for the document
-        "closable",  # it may be closed now (`jobs`: if no job is promised)
-        "total",  # tokens that close it and all around it
-        "levels",  # of nesting that closing it needs
-        "wants",  # role of a name that must still come in it
-        "tail",  # all that closers can meet in it, besides closable and total
-        "longer",  # what item() returns
-        "step",  # Frame of the step that it is or stands in, or None
-        "known_ways",  # what ways() returns
-        "around",  # what surroundings.py remembers of it and the frames around it
-        "around_ways",
-    )
-
-    def __init__(self, type, parent, keys=EMPTY, asked=EMPTY, count=0):
-        self.type = type
-        self.parent = parent
-        self.keys = keys
-        self.asked = asked
-        self.count = count
-        self.depth = parent.depth + 1 if parent else 1
-        self.longer = None
-        self.known_ways = None
-        self.around = None
-        self.around_ways = None
-        self.step = parent.step if parent else None
-        if type.role == STEP:
-            self.step = self
-        tokens = self._close_array() if self.is_array() else self._close_object()
-        self.closable = tokens == 1
-        self.total = tokens + (parent.total if parent else 0)
-
-    def is_array(self):
-        return isinstance(self.type, ArrayType)
-
-    def _close_array(self):
-        items = self.type.items
-        n_missing = max(0, self.type.least - self.count)
-        self.levels = items.levels if n_missing else 0
-        self.wants = items.role if n_missing else None
-        self.tail = (items, min(self.count, self.type.least))
-        return 1 + n_missing * items.tokens
-
-    def _close_object(self):
-        count = min(self.count, self.type.least)
-        tokens, self.levels = self.type.close(self.asked, count)
-        self.wants = None
-        self.tail = None  # a closer in it can only be the END of the key ""
-        if self.type.allows_empty_key and "" not in self.keys:
-            self.tail = (self.type, self.asked, count)
-        return tokens
-
-    def ways(self):
-        """Tokens of the way from here to where names of each of CONTEXTS are given, FAR if none."""
-        if self.known_ways is None:
-            ways = self.parent.ways() if self.parent else NO_WAYS
-            if self.type.routes:
-                ways = tuple(map(min, ways, map(self.own_way, CONTEXTS)))
-            self.known_ways = ways
-        return self.known_ways
-
-    def way(self, context):
-        return self.ways()[CONTEXTS.index(context)]
-
-    def own_way(self, context):
-        """The same for the routes of this frame alone."""
-        options = []
-        for key, tokens in self.type.routes.get(context, ()):
-            if key not in self.keys:
-                options.append(tokens)
-        return min(options, default=FAR)
-
-    def workflow(self):
-        """The type of the whole document."""
-        frame = self
-        while frame.parent:
-            frame = frame.parent
-        return frame.type
-
-    def source(self, context):
-        """The routes.Source of a context."""
-        return self.workflow().sources[context]
-
-    def has_id(self):
-        """Whether the step around has its id."""
-        return self.step.type.fold("id") in self.step.keys
-
-    def tokens_of_step(self):
-        """What a step takes at least if it is this one that may still get an id, else 0."""
-        return 0 if self.step is None or self.has_id() else self.step.parent.type.items.tokens
-
-    def can_be_completed(self):
-        """Some clause is left, and nesting stays within what decode reads."""
-        return self.total < FAR and self.depth + self.levels <= MAX_DEPTH
-
-    def has_room_for(self, value):
-        return self.depth + value.levels <= MAX_DEPTH
-
-    def with_item(self):
-        """This array with one item more; how many there are matters up to minItems only."""
-        if self.count >= self.type.least:
-            return self
-        if self.longer is None:
-            self.longer = Frame(self.type, self.parent, count=self.count + 1)
-        return self.longer
-
-    def with_field(self, name):
-        """This object with one key more."""
-        type = self.type
-        asked = self.asked | {name} if name in type.asked else self.asked
-        return Frame(type, self.parent, self.keys | {type.fold(name)}, asked, self.count + 1)
-
-
-NO_WAYS = (FAR,) * len(CONTEXTS)
 
 # Modes of a thread
 BETWEEN = 0  # after a finished field or item
@@ -276,6 +162,8 @@ def close(frame, names, symbol):
         if names.promised:
             return []
         names = names.outside_jobs()
+    elif is_within_matrix(names) and has_rows(frame.type):
+        names = end_matrix(names)
     return [Thread(frame.parent, names, BETWEEN if symbol == CLOSE else DONE)]
 
 
@@ -299,9 +187,15 @@ def start_value(frame, names, value, symbol):
     threads = []
     for inner in opened:
         if inner.can_be_completed():
-            inner_names = names._replace(type=inner.type) if is_jobs(inner) else names
-            threads.append(Thread(inner, inner_names, BETWEEN))
+            threads.append(Thread(inner, names_within(inner, names), BETWEEN))
     return threads
+
+
+def names_within(frame, names):
+    """The Names at the start of a frame."""
+    if is_jobs(frame):
+        return names._replace(type=frame.type)
+    return begin_matrix(names) if has_rows(frame.type) else names
 
 
 def end_string(frame, names, role, string):
@@ -323,6 +217,8 @@ def start_field(frame, names, name, value):
         names = give_matrix_key(names, name)
     elif frame.type.role == INPUTS:
         names = give(names, "inputs", name)
+    if is_within_matrix(names):
+        names = after_key(names, frame.type, name)
     frame = frame.with_field(name)
     return [Thread(frame, names, VALUE, value)] if frame.can_be_completed() else []
 
@@ -433,10 +329,19 @@ def end_text(thread):
         return end_name(thread, thread.text)
     if thread.mode == TEXT and thread.text in CONSTANT_WORDS:
         return []
+    names = thread.names
+    if is_within_matrix(names) and is_computed(thread):
+        names = after_computed(names)
     if thread.role:
         string = spelled(thread.text or b"")
-        return end_string(thread.frame, thread.names, thread.role, string)
-    return [Thread(thread.frame, thread.names, BETWEEN)]
+        return end_string(thread.frame, names, thread.role, string)
+    return [Thread(thread.frame, names, BETWEEN)]
+
+
+def is_computed(thread):
+    """Whether GitHub computes the text that ends here."""
+    automaton = thread.automaton
+    return automaton.is_expression and automaton.computes(thread.state)
 
 
 def end_name(thread, text):
@@ -455,6 +360,9 @@ def tokens_to_end(thread):
     frame, names, mode, value = thread[:4]
     if mode == DONE:
         return 0
+    if mode == NAME and is_within_matrix(names) and frame.type.role == EXCLUDED:
+        names = after_excluded(names, spelled(thread.text))
+        thread = thread._replace(names=names)
     outside = frame.total + names.owed
     if names.pending:
         outside += tokens_of_ways(thread)
@@ -490,22 +398,26 @@ def tokens_of_ways(thread):
 def way_from(thread, context):
     """Tokens of the way to the names of one context, besides what the value at hand takes."""
     way = thread.frame.way(context)
-    if thread.mode == VALUE and context in thread.value.routes:
-        return min(way, thread.value.routes[context] - thread.value.tokens)
-    if context == "matrix" and is_computed(thread):
+    if thread.value and context in thread.value.routes:
+        way = min(way, thread.value.routes[context] - thread.value.tokens)
+    if context in ("matrix", ROWS) and computes(thread, context):
         return 0
     if context == "needs" and thread.role == NEEDS and is_string_id(thread):
         return 0  # name_tokens() sees to it
     return way
 
 
-def is_computed(thread):
-    """Whether the text at hand makes the matrix one of which nothing is known."""
-    if thread.mode == TEXT:
-        return thread.role == COMPUTED
-    return (
-        thread.mode == NAME and thread.frame.type.role == MATRIX and thread.automaton.is_expression
-    )
+def computes(thread, context):
+    """Whether the text at hand makes the matrix one of which nothing is known.
+
+    context: "matrix", if no key of it is known then; ROWS, if what it excludes is not.
+    """
+    automaton = thread.automaton
+    if automaton is None or not automaton.is_expression:
+        return False
+    if context == ROWS:
+        return automaton.is_computed
+    return thread.role == COMPUTED if thread.mode == TEXT else thread.frame.type.role == MATRIX
 
 
 def role_of_value(thread):
