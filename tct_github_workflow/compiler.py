@@ -23,6 +23,7 @@ from .alternatives import (
 )
 from .automaton import ANY, NONE, both, either, negate
 from .cron import cron_lines
+from .equal_values import merge_equal
 from .grammar import ArrayType, Clause, ObjectType, Value, join_alternatives
 from .grammar import OtherKeys as GrammarKeys
 from .routes import JOBS, add_routes
@@ -462,8 +463,12 @@ class Compiler:
             for obj in value.objects:
                 obj.strike_out_impossible()
             value.arrays = list(filter(ArrayType.can_end, value.arrays))
-            possible = filter(ObjectType.can_end, value.objects)
-            value.objects = join_alternatives(possible)
+            value.objects = list(filter(ObjectType.can_end, value.objects))
+        merged = merge_equal(values)
+        self.values = {children: merged[value] for children, value in self.values.items()}
+        self.root = merged[self.root]
+        for value in set(self.values.values()):
+            value.objects = join_alternatives(value.objects)
 
 
 def clauses_by_rest(objects):
