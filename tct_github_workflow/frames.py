@@ -16,7 +16,7 @@ class Frame:
         "type",  # ObjectType or ArrayType
         "parent",  # Frame around it, None for the document
         "keys",  # so far, folded (ObjectType.fold)
-        "asked",  # keys so far on which a clause depends
+        "asked",  # keys so far on which a clause depends, or others that do the same to it
         "count",  # fields or items so far
         "depth",  # 1 for the document
         "most",  # depth that it, or what is in it, may have
@@ -128,7 +128,9 @@ class Frame:
     def with_field(self, name):
         """This object with one key more."""
         type = self.type
-        asked = self.asked | {name} if name in type.asked else self.asked
+        asked = self.asked
+        if name in type.asked:
+            asked = type.asked_so_far(asked | {name})
         return Frame(type, self.parent, self.keys | {type.fold(name)}, asked, self.count + 1)
 
 

@@ -153,6 +153,8 @@ class ObjectType:
 
     def __post_init__(self):
         self.close = functools.cache(self._close)
+        self.asked_so_far = functools.cache(self._asked_so_far)
+        self._alike = {}  # what is left of the clauses -> keys after which it is
         self.field = functools.lru_cache(KNOWN_KEYS)(self._field)
 
     @property
@@ -170,6 +172,19 @@ class ObjectType:
         """Keys on which a clause depends."""
         keys = [clause.require | clause.forbid for clause in self.clauses]
         return frozenset().union(*keys)
+
+    def _asked_so_far(self, asked):
+        """Keys that do to the clauses what some of self.asked do, few in all: for caches.
+
+        (Called as `asked_so_far`.)
+        """
+        if self.least:
+            return asked  # which of them are there matters, too
+        left = []
+        for clause in self.clauses:
+            is_possible = not clause.forbid & asked
+            left.append(clause.require - asked if is_possible else None)
+        return self._alike.setdefault(tuple(left), asked)
 
     @functools.cached_property
     def asked_texts(self):
@@ -199,9 +214,9 @@ class ObjectType:
 
     @functools.cached_property
     def fixed_keys(self):
-        """Keys, folded, that change what else may come: the asked ones, the few of a class, ""."""
+        """Keys, folded, that change what else may come: the few of a class, ""."""
         few = EMPTY.union(*(other.few for other in self.others))
-        names = {"", *self.asked, *(word.decode() for word in few)}
+        names = {"", *(word.decode() for word in few)}
         return frozenset(map(self.fold, names))
 
     @functools.cached_property
