@@ -7,7 +7,8 @@ These are rules of actionlint's that real workflows keep. Shared with the matche
 data only clean_syntax.py's tables of names.
 
     steps      a job has steps, or uses a workflow
-    empty      `needs` names some job, `run` is some script, a combination of a matrix some value
+    empty      `needs` names some job, `run` is some script, a combination of a matrix some value;
+               `env`, `with` and `strategy` hold something
     needs      a job needs another once
     workflow   a job calls a file in .github/workflows, of another repository at a ref
     variable   environment variables have names that a shell can read
@@ -71,6 +72,7 @@ def check_job(job, path, report):
     check_variables(job.get("container"), (*path, "container"), report)
     check_shell(job.get("defaults"), (*path, "defaults"), report)
     check_single(job, path, report)
+    check_not_empty(job, "strategy", path, report)
     check_strategy(job.get("strategy"), (*path, "strategy"), report)
     check_condition(job, path, report)
     check_condition(job.get("snapshot"), (*path, "snapshot"), report)
@@ -82,6 +84,7 @@ def check_job(job, path, report):
         check_shell({"run": step}, (*path, "steps", i), report)
         check_condition(step, (*path, "steps", i), report)
         check_single(step, (*path, "steps", i), report)
+        check_not_empty(step, "with", (*path, "steps", i), report)
         if step.get("run") == "":
             report((*path, "steps", i, "run"), "empty", "a script of nothing")
 
@@ -116,11 +119,18 @@ def is_workflow(uses):
 
 
 def check_variables(around, path, report):
-    """The names in the `env` of a workflow, job, step or container."""
+    """The `env` of a workflow, job, step or container, and the names in it."""
+    check_not_empty(around, "env", path, report)
     variables = around.get("env") if isinstance(around, dict) else None
     for name in variables if isinstance(variables, dict) else ():
         if NOT_IN_NAMES.search(name):
             report((*path, "env", name), "variable", f"no shell can read a variable {name:.60}")
+
+
+def check_not_empty(around, key, path, report):
+    """A section that could be left out."""
+    if isinstance(around, dict) and around.get(key) == {}:
+        report((*path, key), "empty", f"there is nothing in {key}")
 
 
 def check_shell(defaults, path, report):
@@ -164,11 +174,22 @@ def check_strategy(strategy, path, report):
     check_computed(matrix, path, report)
     for key, row in matrix.items() if isinstance(matrix, dict) else ():
         check_computed(row, (*path, key), report)
+        check_values(row, (*path, key), report)
+        if row == [] and key.lower() not in ("include", "exclude"):
+            report((*path, key), "empty", "a row of nothing")
         if key.lower() in ("include", "exclude") and isinstance(row, list):
             for i, combination in enumerate(row):
                 check_computed(combination, (*path, key, i), report)
-                if combination == {}:
-                    report((*path, key, i), "empty", "a combination of nothing")
+
+
+def check_values(row, path, report):
+    """The values in a row of a matrix: no lists and mappings but those that have values alone."""
+    for i, item in enumerate(row if isinstance(row, list) else ()):
+        if item == {}:
+            report((*path, i), "empty", "a combination of nothing")
+        values = item.values() if isinstance(item, dict) else [item]
+        if any(value is None or isinstance(value, (dict, list)) for value in values):
+            report((*path, i), "matrix", "a value of a matrix is a text, number or truth value")
 
 
 def check_computed(value, path, report):

@@ -25,13 +25,15 @@ Rules, the values of Problem.rule:
                  SERVER_RULES: GitHub's servers refuse it, the parser that it publishes does not
     reference    a name in an expression that does not exist: GitHub runs it, but reads nothing
     steps, empty, needs, workflow, variable, shell, condition, glob, matrix, value, description,
-    oddity       where it is asked for: GitHub runs it, but nobody means it, see advice.py
+    oddity, output
+                 where it is asked for: GitHub runs it, but nobody means it, see advice.py and
+                 advice_names.py
 """
 
 import functools
 from dataclasses import dataclass
 
-from . import advice, conversion, references
+from . import advice, advice_names, conversion, references
 from .definitions import ROOT, place
 from .expression_parser import (
     BLANKS,
@@ -94,6 +96,7 @@ def problems_of(document, with_advice=False):
         problems += references.problems(workflow, reader.uses)
         if with_advice:
             problems += advice.problems(workflow, reader.expressions)
+            problems += advice_names.problems(document, reader.uses)
     return [
         Problem(json_path(path), rule, on_one_line(message)) for path, rule, message in problems
     ]

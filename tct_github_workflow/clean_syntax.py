@@ -10,7 +10,11 @@ or nothing that is meant. So here
 - the first argument of contains(), startsWith(), format(), ... is no condition and no number, and
   neither is what stands in the [ ] after a context
 - numbers are plain ones, names are spelled in one of the common ways
-- of a context only what it holds is read: github.sha and not github.shaa or github.sha.x
+- .* makes a list, which contains() and join() take as their first argument, and which else is
+  used as a whole context is
+- no string holds }}, with which an expression seems to end
+- of a context only what it holds is read: github.sha and not github.shaa or github.sha.x; of needs
+  and the matrix without [ ], and without a blank in matrix.x.y after the x
 
 What depends on the stack is in expressions.py.
 """
@@ -18,7 +22,8 @@ What depends on the stack is in expressions.py.
 import functools
 
 from .automaton import from_regex
-from .expression_control import BLANKS, COMPARED, LETTERS, NAMED_CONTEXTS, WORD, Syntax
+from .expression_control import BLANKS, IN_TEXT, LETTERS, NAMED_CONTEXTS, WORD, Syntax
+from .utf8 import DEAD
 
 PLAIN_NUMBERS = from_regex(r"^-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?$")
 # Names in other letters than lower-case ones
@@ -28,6 +33,12 @@ TEXT_FUNCTIONS = ("format", "fromjson", "hashfiles", "join", "tojson")
 TEXT_FIRST = ("contains", "endswith", "format", "fromjson", "hashfiles", "startswith")
 ALONE = "fromjson alone"  # fromJSON() where all of the text is its call
 FILTERED = ("needs",)  # contexts after which .* may stand
+NEEDED_JOB = "a needed job"
+ITS_OUTPUTS = "its outputs"
+ROW = "a row"  # of a matrix: its value is text, or some text may be read of it
+LIST = "a list"
+LIST_FIRST = ("contains", "join")
+NO_INDEX = ("matrix", "needs", ITS_OUTPUTS, LIST)  # kinds of values of which nothing is read in [ ]
 LOOKED_INTO = ("[", "fromjson")  # brackets and functions after which .x may stand
 
 # What is read of a value: {name: kind of value there}, ANY for any name. None: there is no telling
@@ -49,14 +60,17 @@ READ = {
     "inputs": {ANY: TEXT},
     "job": {"container": None, "services": None, "status": TEXT},
     "jobs": {ANY: "a job"},
-    "matrix": {ANY: None},
-    "needs": {ANY: "a job"},
+    "matrix": {ANY: ROW},
+    "needs": {ANY: NEEDED_JOB},
     "runner": dict.fromkeys(RUNNER, TEXT),
     "secrets": {ANY: TEXT},
     "steps": {ANY: "a step"},
     "strategy": dict.fromkeys(STRATEGY, TEXT),
     "vars": {ANY: TEXT},
     "a job": {"outputs": "outputs", "result": TEXT},
+    NEEDED_JOB: {"outputs": ITS_OUTPUTS, "result": TEXT},
+    ITS_OUTPUTS: {ANY: TEXT},
+    LIST: {ANY: LIST},
     "a step": {"conclusion": TEXT, "outcome": TEXT, "outputs": "outputs"},
     "outputs": {ANY: TEXT},
 }
@@ -76,6 +90,7 @@ class CleanSyntax(Syntax):
     keywords = ("true", "false", "null")
     is_strict = True
     filtered = (None, *FILTERED)
+    after_star = ("value", LIST)
     object_cost = len("||1")
 
     def _words_of(self, slot):
@@ -106,10 +121,11 @@ class CleanSyntax(Syntax):
         self.add("json", len("fromJSON('')"), begun, *self._first_letters("json"))
         alone = (BLANKS, self.to("alone")), (b"}", self.act("end"))
         self.add("alone", 0, *alone)
+        self.add("index", 1, (b"*", DEAD))
 
     def first_argument(self, function):
         if function in (*TEXT_FIRST, ALONE):
-            return self.number["text"], COMPARED
+            return self.number["text"], IN_TEXT
         return super().first_argument(function)
 
     def _call_cost(self, function):
@@ -138,7 +154,9 @@ class CleanSyntax(Syntax):
             (b")", self.act("close_object", "(")),
             (b".", self.act("deeper", self.to(*dot))),
         ]
-        if ANY in READ[kind]:
+        if kind == LIST:
+            moves.append((b",", self.act("comma_after_list")))
+        if has_index(kind):
             moves.append((b"[", self.act("open_index", self.to("text"))))
         return moves
 
@@ -152,7 +170,16 @@ class CleanSyntax(Syntax):
             return super()._after_access(None)
         return self._after_object(context, ("access", context), ("dot", context))
 
+    def _add_after_operands(self):
+        super()._add_after_operands()
+        member = self.to("member")
+        self.add("row dot", 1, (BLANKS, self.to("row dot")), (LETTERS, member))
+        self.add("member", 0, *self._after_operand("done"), (WORD, member))
+
     def _after_property(self, context):
+        if context == "matrix":
+            dot = self.act("deeper", self.to("row dot"))
+            return [*self._after_operand("done"), (b".", dot)]
         return self._after_value(READ.get(context, {}).get(ANY))
 
     def _after_value(self, kind):
@@ -167,7 +194,23 @@ class CleanSyntax(Syntax):
     @functools.cached_property
     def _kinds(self):
         """Those that a value dot stands for so far."""
-        return set()
+        return {LIST}
+
+    def _add_literals(self):
+        super()._add_literals()
+        after_brace = self.to("literal }")
+        for literal in ("literal", "literal $", "literal ${"):
+            self.add(literal, 1, (b"}", after_brace))
+        quote = (b"'", self.to("quote"))
+        dollar = (b"$", self.to("literal $"))
+        self.add_text("literal }", 1, "literal", quote, dollar, (b"}", DEAD))
+
+    def _add_hollow_literals(self, size):
+        super()._add_hollow_literals(size)
+        brace = ("hollow", "literal }", "full")
+        quote = (b"'", self.to("hollow", "quote", "full"))
+        self.add(("hollow", "literal", size), 1, (b"}", self.to(*brace)))
+        self.add_text(brace, 1, ("hollow", "literal", "full"), quote, (b"}", DEAD))
 
     def _add_names(self):
         super()._add_names()
@@ -185,8 +228,10 @@ class CleanSyntax(Syntax):
         blank = (BLANKS, self.to(*dot))
         if ANY in names:
             part = ("value name", kind, ANY)
-            self.add(part, 0, *self._after_value(names[ANY]), (WORD, self.to(*part)))
-            self.add(dot, 1, blank, (LETTERS, self.to(*part)))
+            left = self.object_cost if names[ANY] in READ else 0
+            self.add(part, left, *self._after_value(names[ANY]), (WORD, self.to(*part)))
+            letters = (LETTERS, self.to(*part))
+            self.add(dot, 1 + left, blank, letters)
         else:
             self.add(dot, self._left_of(kind, ""), blank, *self._add_known(kind, ""))
 
@@ -214,7 +259,7 @@ class CleanSyntax(Syntax):
         super()._classify(name, control)
         if control in self.objects and name[0] in ("access", "property"):
             self.left[control] = self.object_cost
-        if name[0] == "dot" and name[1] not in self.filtered and holds_objects(name[1]):
+        if name[0] == "dot" and name[1] and holds_objects(name[1]):
             self.left[control] = 1 + self.object_cost
 
     @property
@@ -224,11 +269,18 @@ class CleanSyntax(Syntax):
         for name, control in self.number.items():
             if name[0] == "dot" and name[1] and holds_objects(name[1]):
                 found.add(control)
+            if name == ("value dot", LIST):
+                found.add(control)
             if name[0] == "value name" and name[2] != ANY:
                 names = [name[2], *longer_names(*name[1:])]
                 if all(READ[name[1]].get(longer, TEXT) in READ for longer in names):
                     found.add(control)
         return found
+
+
+def has_index(kind):
+    """Whether something may be read in [ ] of a value of a kind in READ."""
+    return ANY in READ[kind] and kind not in NO_INDEX
 
 
 def holds_objects(context):

@@ -44,7 +44,7 @@ CONTEXTS = (
 # contexts of which the first name after the dot is somebody's choice
 NAMED_CONTEXTS = ("inputs", "jobs", "matrix", "needs", "steps")
 
-AND, OR, COMPARED = 1, 2, 4  # bits of expressions.State.operators
+AND, OR, COMPARED, IN_TEXT = 1, 2, 4, 8  # bits of expressions.State.operators
 
 
 class Syntax:
@@ -58,6 +58,7 @@ class Syntax:
     keywords = KEYWORDS
     is_strict = False  # no comparison of a comparison, no comma before a bracket that closes
     filtered = (None, *NAMED_CONTEXTS)  # after these and a dot may stand a *
+    after_star = ("access", None)  # name of the control after .*
     object_cost = 0  # bytes that must follow a context, outside of toJSON()
 
     def __init__(self, contexts, functions):
@@ -113,7 +114,7 @@ class Syntax:
             if not is_keyword:
                 name = begun.lower()
                 self.used[control] = self.bit.get(name, 0)
-        elif name in ("literal", "literal $", "literal ${"):
+        elif name in ("literal", "literal $", "literal ${", "literal }"):
             self.literals.add(control)
 
     def names_allowed(self, contexts, functions):
@@ -338,7 +339,7 @@ class Syntax:
             (LETTERS, self.to(*part)),
         ]
         if context in self.filtered:
-            star = (b"*", self.to("access", None))
+            star = (b"*", self.to(*self.after_star))
             after_dot.append(star)
         longer = (WORD, self.to(*part))
         self.add(("access", context), 0, *self._after_access(context))

@@ -10,8 +10,8 @@ import functools
 from typing import NamedTuple, Optional
 
 from .automaton import ANY, FAR, both, from_regex, min_length, negate
-from .clean_syntax import clean_syntax_of, plain_functions
-from .expression_control import AND, COMPARED, CONTEXTS, OR, syntax_of
+from .clean_syntax import LIST_FIRST, clean_syntax_of, plain_functions
+from .expression_control import AND, COMPARED, CONTEXTS, IN_TEXT, OR, syntax_of
 from .situations import HOLLOW_COST, MAX_GROUP, SITUATIONS, SIZES
 from .utf8 import DEAD
 
@@ -70,7 +70,7 @@ class State(NamedTuple):
     control: int
     frame: Optional[Frame]  # None outside of expressions
     # AND, OR: whether the parser is to the right of one, which counts as depth; COMPARED: of a
-    # comparison, or in a text, where the syntax allows no other one then
+    # comparison, IN_TEXT: where a text is meant, if the syntax allows no other comparison there
     operators: int = 0
     extra: int = 0  # levels that the operand at hand adds: each ! and each access
     length: int = 0  # characters of a text, or a string that is all of it, which must not be long
@@ -80,7 +80,7 @@ class State(NamedTuple):
         return self.frame.depth + operators + self.extra
 
     def is_compared(self):
-        return self.operators & COMPARED
+        return self.operators & (COMPARED | IN_TEXT)
 
 
 def bottom_frame(kind):
@@ -238,12 +238,12 @@ class Expressions:
         return State(control, state.frame, operators, 0)
 
     def _and(self, state, control):
-        operators = (state.operators & OR) | AND
+        operators = (state.operators & (OR | IN_TEXT)) | AND
         after = State(control, state.frame, operators, 0)
         return after if after.depth() <= MAX_DEPTH else None
 
     def _or(self, state, control):
-        after = State(control, state.frame, OR, 0)
+        after = State(control, state.frame, (state.operators & IN_TEXT) | OR, 0)
         return after if after.depth() <= MAX_DEPTH else None
 
     def _open(self, state, opener):
@@ -266,7 +266,7 @@ class Expressions:
     def _open_index(self, state, control):
         """A bracket in which the name of what is read stands, a text."""
         after = self._open(state, "[")
-        return after and State(control, after.frame, COMPARED)
+        return after and State(control, after.frame, IN_TEXT)
 
     def _call(self, state, function):
         least, most = self.functions[function]
@@ -317,6 +317,13 @@ class Expressions:
             return None
         after = self.no_argument if frame.count == most else self.argument
         return State(after, self._with_count(frame, frame.count + 1))
+
+    def _comma_after_list(self, state, control):
+        """Only the first argument of some functions may be a list."""
+        if state.frame is UNKNOWN:
+            return ASKS
+        takes_list = state.frame.opener in LIST_FIRST and state.frame.count == 1
+        return self._comma(state, control) if takes_list else None
 
     def _start(self, _, argument):
         kind, first = argument

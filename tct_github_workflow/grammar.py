@@ -30,6 +30,7 @@ class Value:
         self.objects = []  # [ObjectType], alternatives
         self.role = None  # of its strings, where rules of names.py apply to them
         self.routes = {}  # context -> tokens, if it leads to the names of that (see routes.py)
+        self.kinds = []  # of a row of a matrix: [(Value, kinds)], alternatives (see routes.py)
         self.tokens = FAR  # of the shortest completion, at most
         self.levels = FAR  # of nesting that it needs at least
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .alphabet import END, EOD, KEY_NAME
 from .automaton import FAR
+from .begun_references import with_begun_references
 from .cache import Cache
 from .frames import Frame
 from .matrix_rows import after_computed, after_excluded, is_within_matrix
@@ -27,7 +28,7 @@ from .name_costs import (
     with_names,
 )
 from .names import any_names
-from .reference_costs import any_key, costs_in_text, with_begun_references
+from .reference_costs import any_key, costs_in_text
 from .routes import COMPUTED, NEEDS
 from .surroundings import surroundings
 from .text_costs import text_costs

@@ -10,11 +10,11 @@ import gc
 import numpy as np
 
 from .automaton import FAR
+from .begun_references import openings
 from .compiler import grammar
 from .errors import DecodeError
 from .known_names import KnownNames
 from .masks import thread_costs
-from .reference_costs import openings
 from .rules import DEFAULT_RULES, NAMES
 from .text_costs import text_costs
 from .threads import DONE, advance, start_document, tokens_to_end
@@ -111,4 +111,4 @@ def warm_up(rules):
             for text in texts:
                 text_costs(text, text.start)
         if rules in NAMES_AT_START:
-            openings()
+            openings(is_clean=rules == "clean")

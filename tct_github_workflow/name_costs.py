@@ -15,7 +15,7 @@ from .grammar import EMPTY, ArrayType
 from .known_names import wanted_of
 from .matrix_rows import has_rows, is_within_matrix
 from .names import CONTEXT_OF, CROWD, MAX_ID
-from .routes import COMPUTED, EXCLUDED, KEYS_TO, NEEDS, ROWS, STEP_ID
+from .routes import COMPUTED, EXCLUDED, KEYS_TO, MATRIX, MEMBERS, NEEDS, ROW, ROWS, STEP_ID
 from .threads import (
     BETWEEN,
     CONTEXT_OF_KEYS,
@@ -118,6 +118,8 @@ def with_names(thread, costs, base, promising=None):
     ids = [token for token in tokens_to_read(thread, costs) if costs[token] < FAR]
     if thread.names.pending:
         ids += tokens_of_wanted(thread)
+    if thread.names.is_clean():
+        ids += tokens_of_kinds(thread)
     if promising is not None:
         costs = with_promises(thread, costs, promising)
     elif struck or lowered:
@@ -233,6 +235,8 @@ def tokens_to_read(thread, costs):
 
 def reads_all(thread):
     """Where there is no telling which tokens meet a name; only few are possible there."""
+    if thread.mode == TEXT and thread.role == ROW:
+        return spelled(thread.text) is None
     if thread.mode != NAME:
         return False
     only_few_keys = thread.automaton.words_left(thread.automaton.start)
@@ -269,7 +273,7 @@ def tokens_of_wanted(thread):
     else:
         ids = []
     role = role_here(thread)
-    names = wanted_of(thread.names, CONTEXT_OF[role]) if role else wanted_keys(thread)
+    names = wanted_of(thread.names, CONTEXT_OF.get(role)) if role else wanted_keys(thread)
     if role == NEEDS:  # what is needed is a job, which may be wanted as such
         names += wanted_of(thread.names, "jobs")
     begun = spelled(thread.text) if thread.mode in (NAME, TEXT) else ""
@@ -301,7 +305,22 @@ def wanted_keys(thread):
     if thread.mode != NAME and not is_before_key(thread):
         return []
     context = CONTEXT_OF_KEYS.get(thread.frame.type.role)
-    return wanted_of(thread.names, context)
+    wanted = wanted_of(thread.names, context)
+    return [(name.removesuffix(MEMBERS), tokens) for name, tokens in wanted]
+
+
+def tokens_of_kinds(thread):
+    """Ids of the tokens with which a key becomes one of a matrix that is of a kind already."""
+    known = thread.names.known_names.matrix
+    is_key = thread.mode == NAME or is_before_key(thread)
+    if not known or not is_key or thread.frame.type.role != MATRIX:
+        return []
+    begun = spelled(thread.text) if thread.mode == NAME else ""
+    if begun is None:
+        return []
+    keys = [name.removesuffix(MEMBERS) for name in known]
+    ids = tokens_like(keys, begun, str.lower)
+    return ids if thread.mode == NAME else ids + symbols_of(keys, KEY, str.lower)
 
 
 def symbols_of(folded, symbols, fold):
@@ -389,7 +408,7 @@ def tokens_of_ids(thread, role):
     ids = tokens_like(names.taken(role), begun, str.upper)
     for name in known:
         ids += tokens_towards(name, begun)
-    if role == NEEDS:
+    if role in (NEEDS, ROW):
         ids += table.several_strings
     if thread.mode == TEXT:
         return ids + endings(KEY_WORDS, thread.text) if role == NEEDS else ids

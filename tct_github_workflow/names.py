@@ -25,7 +25,7 @@ from .known_names import (
     give_anything,
     wanted_of,
 )
-from .routes import COMPUTED, CONTEXTS, NEEDS, ROWS, STEP_ID
+from .routes import COMPUTED, CONTEXTS, NEEDS, ROW, ROWS, STEP_ID
 
 CONTEXT_OF = {NEEDS: "needs", STEP_ID: "steps"}  # the context of names with a role
 # From n names on, all of which begin alike and are of the same length, another length is taken for
@@ -50,6 +50,7 @@ class Names(NamedTuple):
     # keys of the matrix at hand, in upper case; ANYTHING outside of one, or if it is computed
     rows: Optional[frozenset] = ANYTHING
     excluded: frozenset = EMPTY  # those that it excludes and that are still to come
+    in_row: frozenset = EMPTY  # strings so far of the row at hand, where none comes twice
 
     def cost_of_job(self, name):
         """Tokens of a job, the key included."""
@@ -67,7 +68,8 @@ class Names(NamedTuple):
             promised = promised - {name}
             owed -= self.cost_of_job(name)
         jobs = self.jobs | {name}
-        names = self._replace(jobs=jobs, promised=promised, owed=owed, job=name, steps=EMPTY)
+        names = self._replace(jobs=jobs, promised=promised, owed=owed, job=name)
+        names = names._replace(steps=EMPTY, in_row=EMPTY)
         return begin_job(names, name)
 
     def _is_promised_in_other_case(self, name):
@@ -129,6 +131,8 @@ class Names(NamedTuple):
             return self.add_need(name)
         if role == COMPUTED:
             return give_anything(self)
+        if role == ROW:
+            return None if name in self.in_row else self._replace(in_row=self.in_row | {name})
         return self.add_step(name) if role == STEP_ID else self
 
     def outside_jobs(self):
@@ -141,6 +145,8 @@ class Names(NamedTuple):
         """Ids, in upper case, that a new name of this role must not be."""
         if role == STEP_ID:
             return self.steps
+        if role == ROW:
+            return upper(self.in_row)
         return upper(self.jobs | self.promised)
 
     def known(self, role):
@@ -150,7 +156,7 @@ class Names(NamedTuple):
         known = self.known_names
         if known:
             known = KnownNames(wanted=known.wanted, is_clean=known.is_clean)
-        return self._replace(steps=EMPTY, known_names=known)
+        return self._replace(steps=EMPTY, in_row=EMPTY, known_names=known)
 
     @functools.lru_cache(1 << 10)  # noqa: B019 (few, and values themselves)
     def tokens_for(self, role, text, to_more, is_last=False):
@@ -231,7 +237,7 @@ def any_names(is_promising, pending):
     promised = frozenset(["\0"]) if is_promising else EMPTY
     is_excluding = ROWS in pending
     wanted = frozenset((context, NEVER_GIVEN, 0) for context in pending if context != ROWS)
-    known_names = KnownNames(*[ANYTHING] * len(CONTEXTS), wanted=wanted)
+    known_names = KnownNames(*[ANYTHING] * len(CONTEXTS), wanted=wanted, done=ANYTHING)
     return Names(
         promised=promised,
         known_names=known_names,

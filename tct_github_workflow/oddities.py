@@ -7,10 +7,24 @@ oddities("always().x || github.shaa == 1e9")
 import functools
 import re
 
-from .clean_syntax import ANY, FILTERED, READ, SPELLINGS, TEXT, TEXT_FIRST
+from .clean_syntax import (
+    ANY,
+    FILTERED,
+    LIST_FIRST,
+    READ,
+    ROW,
+    SPELLINGS,
+    TEXT,
+    TEXT_FIRST,
+    has_index,
+)
 from .expression_parser import parse, read_tokens
 
 PLAIN = re.compile(r"true|false|null|-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?", re.ASCII)
+LITERAL = re.compile(r"'(?:[^']|'')*'")
+BLANK_BEFORE_DOT = re.compile(
+    r"(?:^|[^\w.\s-])\s*matrix\s*\.\s*[\w-]+\s+\.", re.ASCII | re.IGNORECASE
+)
 LOGICAL = ("&&", "||", ",")
 ORDER = ("<", "<=", ">", ">=")
 EQUALITY = ("==", "!=")
@@ -25,6 +39,8 @@ def oddities(text):
     """list of what is odd, in words."""
     tokens = read_tokens(text)
     found = odd_words(tokens)
+    if BLANK_BEFORE_DOT.search(LITERAL.sub("''", text)):
+        found.append("a blank before the second dot of matrix.x.y")
     text_starts = set()  # places of brackets after which no condition stands
     for i, token in enumerate(tokens):
         if token.kind == "(" and opener(tokens, i).lower() in TEXT_FIRST:
@@ -34,6 +50,7 @@ def oddities(text):
             found += value.oddities(opener_around(tokens, i))
             if value.kind in READ and value.after() == "[":
                 text_starts.add(value.place)
+    found += odd_lists(tokens)
     return [*found, *odd_structure(tokens, text_starts), *odd_calls(text)]
 
 
@@ -73,6 +90,8 @@ def odd_words(tokens):
     for i, (kind, word) in enumerate(tokens):
         if kind == "literal" and not is_usual(word):
             found.append(f"the number {word:.40}")
+        if kind == "literal" and "}}" in word:
+            found.append("a string with }} in it")
         if kind in ORDER:
             found.append(f"{word} of what may be text")
         if kind == "name" and not is_read(tokens, i) and not is_spelled_well(word):
@@ -104,6 +123,9 @@ class Value:
             if name.kind != "name":  # .*
                 break
             self.read(name.text.lower())
+        if self.kind == ROW and self.after() == "." and tokens[self.place + 1].kind == "name":
+            self.place += 2
+            self.kind = TEXT
 
     def after(self):
         """The kind of the token after it."""
@@ -122,16 +144,48 @@ class Value:
         if self.missing:
             return [self.missing]
         after = self.after()
-        if self.kind == TEXT and after in (".", "["):
+        if self.kind in (ROW, TEXT) and after in (".", "["):
             return [f"{self.shown} is text: there is nothing in it"]
         if self.kind not in READ or after in ("&&", "||"):
             return []
         if after == ".":
             return [] if self.kind in FILTERED else [f"{self.shown}.*"]
         if after == "[":
-            return [] if ANY in READ[self.kind] else [f"{self.shown}[ ]"]
+            return [] if has_index(self.kind) else [f"{self.shown}[ ]"]
         is_written_out = opener == "tojson" and after == ")"
         return [] if is_written_out else [f"all of {self.shown} as a value"]
+
+
+def odd_lists(tokens):
+    """What .* makes where no list is meant."""
+    found = []
+    for i, token in enumerate(tokens):
+        if token.kind != "*":
+            continue
+        if tokens[i - 1].kind == "[":
+            found.append("[*]")
+        place = i + 1  # of what comes after all that is read of it
+        while tokens[place].kind == "." and tokens[place + 1].kind == "name":
+            place += 2
+        after = tokens[place].kind
+        around = opener_around(tokens, i)
+        is_list = around in LIST_FIRST and after == "," and n_commas_around(tokens, i) == 0
+        is_written_out = around == "tojson" and after == ")"
+        if not (is_list or is_written_out or after in ("&&", "||")):
+            found.append("a list as a value")
+    return found
+
+
+def n_commas_around(tokens, place):
+    """How many commas stand before a place in the brackets around it."""
+    counts = [0]
+    for token in tokens[:place]:
+        if token.kind in ("(", "["):
+            counts.append(0)
+        elif token.kind in (")", "]"):
+            counts.pop()
+        counts[-1] += token.kind == ","
+    return counts[-1]
 
 
 def odd_structure(tokens, text_starts):
@@ -139,23 +193,27 @@ def odd_structure(tokens, text_starts):
     found = []
     openers = []  # of the brackets that are open: a function's name, "(" or "["
     compared = [False]  # in each of them and outside: may no comparison come?
+    in_text = [False]  # and is a text meant?
     for i, (kind, word) in enumerate(tokens):
         if kind in ("(", "["):
             openers.append(opener(tokens, i))
-            compared.append(i in text_starts)
+            in_text.append(i in text_starts)
+            compared.append(in_text[-1])
             after = tokens[i + 1]
             if i in text_starts and not is_text(after):
                 found.append(f"{after.text:.40} where a text is meant")
         elif kind in (")", "]"):
             function = openers.pop().strip("(")
             compared.pop()
+            in_text.pop()
             if tokens[i - 1].kind == ",":
                 found.append("a comma before )")
             is_looked_into = kind == ")" and tokens[i + 1].kind in (".", "[")
             if is_looked_into and function.lower() != "fromjson":
                 found.append(f"what {function}() returns is looked into")
         elif kind in LOGICAL:
-            compared[-1] = False
+            in_text[-1] = in_text[-1] and kind != ","
+            compared[-1] = in_text[-1]
         elif kind in EQUALITY:
             if compared[-1]:
                 found.append(f"{word} compares the outcome of a comparison, or makes a text of it")

@@ -4,16 +4,24 @@
     ${{ matrix['os'] }}          uses ("matrix", "os")
     ${{ matrix[github.job] }}    uses none that is known before it runs
 
+and by the rules "clean", too
+
+    ${{ needs.a.outputs.b }}     uses ("needs", "a") and ("outputs", ("a", "b"))
+    ${{ needs.*.result }}        uses ("needs", "*")
+    ${{ matrix.x.y }}            uses ("matrix", "x.Y") and ("members", ("x", "y"))
+
 A *reading* is a name that is begun: its context and the bytes after the dot, or from the [ on.
-Right after the dot there are none yet.
+Right after the dot there are none yet. After needs.x one follows whether an output is read.
 """
 
 import functools
 import re
 
 from .automaton import FAR
+from .clean_syntax import ITS_OUTPUTS, NEEDED_JOB
 from .expression_control import NAMED_CONTEXTS
-from .known_names import INDEX, name_in_index
+from .known_names import INDEX, PATH, READ_OF, STAR, Reading, name_in_index
+from .routes import MEMBERS
 from .utf8 import DEAD
 
 ANY_CONTEXT = "|".join(NAMED_CONTEXTS).encode()
@@ -40,9 +48,9 @@ def follow_names(automaton, state, reading, text):
             if name:
                 used.append(name)
         elif state.control in places.dots:
-            reading = (places.dots[state.control], b"")
+            reading = Reading(places.dots[state.control], b"")
         elif byte == b"[" and before in places.accessed:
-            reading = (places.accessed[before], b"[")
+            reading = Reading(places.accessed[before], b"[")
     if automaton.expressions.bytes_to_end(state) >= FAR:
         return DEAD, (), None
     return state, tuple(used), reading
@@ -50,24 +58,50 @@ def follow_names(automaton, state, reading, text):
 
 def read_on(reading, byte, control, places):
     """-> (the reading after a byte or None, the name that has ended with it or None)."""
-    context, begun = reading
-    if not begun.startswith(b"["):
-        if places.properties.get(control) == context:
-            return (context, begun + byte), None
-        if begun:
-            return None, (context, begun.decode().lower())
-        return (reading if control in places.dots else None), None  # a blank, or *
-    begun += byte
+    context, begun, of = reading
+    longer = reading._replace(begun=begun + byte)
+    if context == PATH:
+        return follow_path(of, control, places), None
+    if begun.startswith(b"["):
+        return read_index(longer)
+    if places.properties.get(control) == context:
+        return longer, None
+    if begun:
+        [used] = end_of_reading(reading)
+        if places.dots.get(control) == "members":
+            return Reading("members", b"", used[1]), (context, used[1] + MEMBERS)
+        after = follow_path(used[1], control, places) if context == "needs" else None
+        return after, used
+    if control in places.dots:  # a blank
+        return reading, None
+    is_star = byte == b"*" and places.is_clean
+    return None, (context, STAR) if is_star else None
+
+
+def read_index(reading):
+    """read_on() in an index, after a byte."""
+    context, begun, _ = reading
     if INDEX_BEGUN.fullmatch(begun):
-        return (context, begun), None
-    is_name = byte == b"]" and INDEX.fullmatch(begun)
+        return reading, None
+    is_name = begun.endswith(b"]") and INDEX.fullmatch(begun)
     return None, (context, name_in_index(begun)) if is_name else None
+
+
+def follow_path(job, control, places):
+    """The reading at a control after needs.x, if an output of the job x may be read there."""
+    if control in places.paths:
+        return Reading(PATH, b"", job)
+    is_output = places.dots.get(control) == "outputs"
+    return Reading("outputs", b"", job) if is_output else None
 
 
 def end_of_reading(reading):
     """The names, at most one, that are used when a text ends with a reading."""
-    context, begun = reading
-    return [(context, begun.decode().lower())]
+    context, begun, of = reading
+    name = begun.decode().lower()
+    if context == PATH:
+        return []
+    return [(context, (of, name) if context in READ_OF else name)]
 
 
 class Places:
@@ -77,23 +111,42 @@ class Places:
         self.properties = {}  # control in a name after a dot -> its context
         self.accessed = {}  # control right after the context: a dot or [ may come
         self.dots = {}  # control right after its dot -> the context
+        self.paths = set()  # controls after needs.x, up to the dot after its outputs
+        self.is_clean = syntax.is_strict
         self.begun = {}  # control in or right after the name of a context -> what is there of it
         for name, control in syntax.number.items():
             kind, *rest = name if isinstance(name, tuple) else (name,)
-            if kind == "property" and rest[0]:
-                self.properties[control] = rest[0]
-            if kind == "dot" and rest[0]:
-                self.dots[control] = rest[0]
-            if kind == "access" and rest[0]:
-                self.begun[control] = rest[0]
-            if kind == "name":
-                begun = rest[0].lower()
-                if begins_context(begun):
-                    self.begun[control] = begun
+            self.add(control, kind, *rest)
         for control, begun in self.begun.items():
             if begun in NAMED_CONTEXTS:
                 self.accessed[control] = begun
         self.looking = {*self.dots, *self.begun}
+
+    def add(self, control, kind, of=None, *_):
+        """Adds a control by its name: a kind, and mostly a context, a value or letters."""
+        if kind == "name" and begins_context(of.lower()):
+            self.begun[control] = of.lower()
+        elif kind == "access" and of:
+            self.begun[control] = of
+        elif kind == "property" and of:
+            self.properties[control] = of
+        elif kind == "dot" and of:
+            self.dots[control] = of
+        elif kind == "row dot":
+            self.dots[control] = "members"
+        elif kind == "member":
+            self.properties[control] = "members"
+        elif of in (NEEDED_JOB, ITS_OUTPUTS):
+            self.add_path(control, kind, of)
+
+    def add_path(self, control, kind, of):
+        """Adds a control after needs.x, or after its outputs."""
+        if of == NEEDED_JOB or kind == "value":
+            self.paths.add(control)
+        elif kind == "value dot":
+            self.dots[control] = "outputs"
+        else:
+            self.properties[control] = "outputs"
 
 
 def begins_context(begun):

@@ -10,12 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import KEY
 from .automaton import FAR
 from .cache import Cache
-from .expression_control import CONTEXTS as ALL_CONTEXTS
-from .expressions import ExpressionText
-from .frames import Frame
+from .grammar import EMPTY
 from .known_names import (
     ANYTHING,
     ESCAPE,
@@ -23,33 +20,36 @@ from .known_names import (
     MAX_ID,
     NO_MATRIX_KEYS,
     OPENING,
+    PATH,
     PROPERTY,
+    READ_OF,
     KnownNames,
+    Reading,
     cost_of_name,
     name_in_index,
     tokens_to_finish,
+    use_all,
 )
-from .name_costs import costs_of_tokens, read_tokens, tokens_with_keys
+from .name_costs import costs_of_tokens, read_tokens
 from .reading import MENTION, end_of_reading, follow_names, places_of
-from .routes import JOBS, KEYS_TO, STEP
-from .rules import github_rules
+from .routes import MEMBERS
 from .surroundings import ways_around
 from .text_costs import text_costs
-from .threads import NAME, VALUE, use_all
+from .threads import NAME
 from .token_table import token_table
-from .utf8 import DEAD
 
 _in_text = Cache(1024)
 _changes = Cache(1 << 12)
 _equal_changes = Cache(1 << 12)
 _mentions = Cache(1 << 12)
 _changes_of = Cache(1 << 12)
-_before_text = Cache(1 << 12)
 FEW = 16  # so many tokens are sooner read one by one than all of a place
 JOBS_FIELD = KnownNames._fields.index("jobs")
 # of a text: what continues a name, or begins one after a dot
 LEAD = re.compile(rb"([A-Za-z0-9_-]*)")
 FIRST_LEAD = re.compile(rb"[ \t\r\n]*([A-Za-z0-9_-]*)")
+STAR_FIRST = re.compile(rb"[ \t\r\n]*\*")
+OUTPUTS = re.compile(rb"(?i)outputs[ \t\r\n]*\.")
 
 
 def any_key(automaton):
@@ -114,16 +114,23 @@ def change_of(names, frame, used, reading):
 def known_to(thread, frame):
     """All that change_of() depends on in a frame, for caches."""
     names = thread.names
-    known = names.known_names
+    known = names.known_names._replace(row=None, outputs=EMPTY)
     if names.job is None:
         return known, frame.ways(), frame.workflow()
     ids = None
     if frame.way("needs") < FAR:
         ids = (names.jobs, names.needs, names.job, names.promised)
+    else:
+        known = known._replace(done=outputs_of_needed(known))
     own = frame.step and frame.has_id()
     before_jobs = known[:JOBS_FIELD]
     after_jobs = known[JOBS_FIELD + 1 :]
     return before_jobs, after_jobs, names.pending, frame.ways(), names.type, own, ids
+
+
+def outputs_of_needed(known):
+    """KnownNames.done of the jobs alone that the job at hand needs."""
+    return frozenset(item for item in known.done if item[0] in known.needs)
 
 
 # --- inside of a text -----------------------------------------------------------------------------
@@ -153,12 +160,12 @@ def costs_in_text(thread, base, key, costs_if_pending):
 
 
 def begun_name(thread):
-    """(context, bytes) of the name in which the text stands, also right after the dot, or None."""
+    """The Reading in which the text stands, also right after the dot, or None."""
     if thread.reading:
         return thread.reading
     places = places_of(thread.automaton.expressions.syntax)
     context = places.dots.get(thread.state.control)
-    return context and (context, b"")
+    return context and Reading(context, b"")
 
 
 def changes_in_text(thread, known):
@@ -187,7 +194,7 @@ def group_uses(ids_by_use):
     groups = {}
     for (used, reading), ids in ids_by_use.items():
         names = (*used, reading) if reading else used
-        contexts = tuple(sorted({context for context, _ in names}))
+        contexts = tuple(sorted({name[0] for name in names} - {PATH}))
         group = groups.setdefault(contexts, {})
         group[used, reading] = tuple(ids)
     return [Uses(contexts, ids) for contexts, ids in groups.items()]
@@ -208,6 +215,8 @@ def changes_of_uses(names, frame, groups):
 
 def known_of(names, frame, context):
     """All that change_of() depends on in a frame where names of one context are used."""
+    if context in READ_OF:
+        return names.known_names.done, names.known_names.matrix, names.known_names.members
     known = names.known_names.of(context, frame)
     is_in_step = frame.step is not None
     ids = None
@@ -297,36 +306,88 @@ def n_underscores(name):
 
 def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     """costs where a name has begun, or a dot or a bracket asks for one."""
-    context, letters = begun
-    known = thread.names.known_names.of(context, thread.frame)
+    context, letters, _ = begun
+    known = choices(thread, begun)
     if known is ANYTHING:
         changes = changes_in_text(thread, known_names)
-        return changes.apply(thread, costs, base, costs_if_pending)
+        costs = changes.apply(thread, costs, base, costs_if_pending)
+        return within_path(thread, costs, base) if context == PATH else costs
     if letters.startswith(b"["):
         return within_index(thread, costs, base, letters, known)
     letters = letters.decode().lower()
     tokens = leads(is_first=not letters)
-    later = costs_of_new = FAR
+    costs_of_new = costs_at_end = FAR
     if may_be_wanted(thread, context):
         later = costs_if_pending(thread, thread.names.pending | {context})
         costs_of_new = new_names(thread, context, letters, later)
-    result = np.where(tokens.lengths > 0, costs_of_new, costs)
-    if letters and letters not in known:
         more = cost_of_name(thread.names, context, letters, thread.frame)
         costs_at_end = np.minimum(later + more, FAR)
+    result = np.where(tokens.lengths > 0, costs_of_new, costs)
+    if letters and letters not in known:
         result = np.where(tokens.ends, costs_at_end, result)
     for ids, more in tokens_of_known(known, letters):
         costs_of_known = np.minimum(costs[ids] + more, FAR)
         result[ids] = np.minimum(result[ids], costs_of_known)
-    ids = tokens_of_jobs(thread, letters) if context == "needs" else []
-    ids = [*ids, *tokens_with_mentions()]
+    ids = tokens_that_do_more(thread, context, letters)
+    return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
+
+
+def tokens_that_do_more(thread, context, letters):
+    """Ids of tokens that do more than to continue these letters, or meet another rule."""
+    ids = tokens_with_mentions().copy()
+    if context == "needs":
+        ids += tokens_of_jobs(thread, letters)
+        ids += tokens_with_outputs()
     if not letters:
         ids += blank_tokens()
+        ids += tokens_with_star()
     if context == "matrix":
-        for found, _ in tokens_of_known(NO_MATRIX_KEYS, letters):
-            ids += found
-    ids = [token for token in ids if costs[token] < FAR]
-    return read_tokens(thread, result, base, ids)
+        ids += tokens_of_rows(thread, letters)
+    return ids
+
+
+def tokens_of_rows(thread, letters):
+    """Ids of the tokens that meet a rule about matrix.x: see routes.py."""
+    keys = [*NO_MATRIX_KEYS]
+    ids = []
+    if thread.names.is_clean():
+        ids += tokens_with_dots()
+        known = thread.names.known_names.of("matrix", thread.frame)
+        keys += [name.removesuffix(MEMBERS) for name in known if name.endswith(MEMBERS)]
+    for found, _ in tokens_of_known(keys, letters):
+        ids += found
+    return ids
+
+
+def choices(thread, begun):
+    """The names of which the one in which a text stands may be one, or ANYTHING."""
+    if begun.context == PATH:
+        return ANYTHING
+    if begun.context in READ_OF:
+        return READ_OF[begun.context](thread.names, begun.of)
+    return thread.names.known_names.of(begun.context, thread.frame)
+
+
+def within_path(thread, costs, base):
+    """costs after needs.x, of which an output may be read."""
+    ids = [token for token in tokens_with_dots() if costs[token] < FAR]
+    return read_tokens(thread, costs, base, ids)
+
+
+@functools.cache
+def tokens_with_dots():
+    return [token.id for token in token_table().parts if b"." in token.text]
+
+
+@functools.cache
+def tokens_with_outputs():
+    """Ids of the tokens that may go on from the name of a job to its outputs."""
+    return [token.id for token in token_table().parts if OUTPUTS.search(token.text)]
+
+
+@functools.cache
+def tokens_with_star():
+    return [token.id for token in token_table().parts if STAR_FIRST.match(token.text)]
 
 
 def within_index(thread, costs, base, letters, known):
@@ -376,7 +437,7 @@ def blank_tokens():
 def may_be_wanted(thread, context):
     """Whether a name that is not there yet may still come."""
     frame = thread.frame
-    if context == "steps" and frame.step:
+    if context in READ_OF or context == "steps" and frame.step:
         return False
     return frame.way(context) < FAR
 
@@ -413,7 +474,7 @@ def tokens_of_known(known, letters):
     found = []
     for name in known:
         rest = name[len(letters) :]
-        if not name.startswith(letters) or not PROPERTY.fullmatch(rest):
+        if not name.startswith(letters) or not PROPERTY.fullmatch(name):
             continue
         for n in range(1, len(rest) + 1):
             ids = by_lead.get((rest[:n], False), [])
@@ -431,123 +492,3 @@ def tokens_of_jobs(thread, letters):
         for found, _ in tokens_of_known([job.lower()], letters):
             ids += found
     return ids
-
-
-# --- before a text --------------------------------------------------------------------------------
-def with_begun_references(thread, place_costs, costs, base, key, costs_if_pending):
-    """costs, with what the names change that are used in a text which a token begins.
-
-    thread: with the keys alone on which place_costs, the costs of the place, or ways depend.
-    """
-    frame = frame_of_texts(thread.frame)
-    known = known_to(thread, frame)
-    texts = conditions = NO_CHANGES
-    if reads_all(thread, place_costs):
-        key = (key, known)
-        to_read = [token.id for token in openings()]
-    else:
-        make = functools.partial(changes_before_text, thread.names, frame)
-        texts, conditions = _changes.get(known, make)
-        if texts is conditions is NO_CHANGES:
-            return costs
-        key = (key, texts, conditions, ways_around(thread.frame))
-        to_read = filter(functools.partial(begins_condition, thread), conditions.ids)
-
-    def make():
-        parts = list(texts.of_tokens(thread, place_costs, base, costs_if_pending))
-        ids = [token for token in to_read if place_costs[token] < FAR]
-        parts.append((ids, costs_of_tokens(thread, base, ids)))  # after the changes: these hold
-        ids = np.concatenate([ids for ids, _ in parts]).astype(np.int64)
-        values = np.concatenate([values for _, values in parts])
-        if (values == place_costs[ids]).all():
-            return (), ()
-        return ids, values
-
-    ids, values = _before_text.get(key, make)
-    if not len(ids):
-        return costs
-    costs = costs.copy()
-    costs[ids] = np.where(costs[ids] < FAR, values, FAR)
-    return costs
-
-
-def changes_before_text(names, frame):
-    """-> (Changes of tokens that begin a text, of those that begin a condition without braces)."""
-    in_text = changes_of_uses(names, frame, uses_of_openings(is_bare=False))
-    return in_text, changes_of_uses(names, frame, uses_of_openings(is_bare=True))
-
-
-def frame_of_texts(frame):
-    """The frame in which the texts of the next tokens stand; it may be a step that they open."""
-    if frame.is_array():
-        for obj in frame.type.items.objects:
-            if obj.role == STEP:
-                return Frame(obj, frame)
-    return frame
-
-
-def reads_all(thread, place_costs):
-    """Whether a token may lead to where other names are: into another job, the steps, a matrix."""
-    if thread.names.job is None or thread.frame.type.role == JOBS:
-        return True
-    if thread.mode == VALUE and "steps" in thread.value.routes:
-        return True
-    return any(place_costs[token] < FAR for token in tokens_on_routes())
-
-
-class Opening(NamedTuple):
-    """A token whose text uses names if an expression may stand in it."""
-
-    id: int
-    in_text: tuple  # (names used, reading), in a text with braces around its expressions
-    bare: tuple  # the same in a condition without; () if it is none
-    has_route: bool  # it opens the field of a key that leads to names
-
-
-@functools.cache
-def openings():
-    """[Opening], of all tokens."""
-    functions = {}
-    for place in github_rules()["places"].values():
-        functions.update(place["functions"])
-    in_text = ExpressionText(ALL_CONTEXTS, functions, "text")
-    bare = ExpressionText(ALL_CONTEXTS, functions, "bare")
-    on_a_route = frozenset().union(*map(tokens_with_keys, KEYS_TO.values()))
-    found = []
-    for i in tokens_with_mentions():
-        text = token_table().parts[i].text
-        has_route = i in on_a_route
-        found.append(Opening(i, use_of(in_text, text), use_of(bare, text), has_route))
-    return found
-
-
-def use_of(automaton, text):
-    """(names that a text uses, one that it begins or None); () if it is none or uses none."""
-    after, used, reading = follow_names(automaton, automaton.start, None, text)
-    if after == DEAD or not (used or reading):
-        return ()
-    return used, reading
-
-
-@functools.cache
-def uses_of_openings(is_bare):
-    """[Uses] of openings(), in one of their readings."""
-    found = {}
-    for token in openings():
-        use = token.bare if is_bare else token.in_text
-        if use:
-            found.setdefault(use, []).append(token.id)
-    return group_uses(found)
-
-
-@functools.cache
-def tokens_on_routes():
-    return [token.id for token in openings() if token.has_route]
-
-
-def begins_condition(thread, token):
-    """Whether the text of a token may be a condition without braces."""
-    openers = token_table().parts[token].openers
-    if openers or thread.mode != VALUE:
-        return openers.endswith(KEY["if"])
-    return any(text.kind == "bare" for text in thread.value.expressions)

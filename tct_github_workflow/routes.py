@@ -9,6 +9,9 @@ A key that `exclude` names is given by a key of the matrix itself, a row (matrix
 A *route* of a context is a key of an object that leads to where such names are given, with the
 tokens that this takes besides those that close the object anyway, and besides the names. A matrix
 that is computed has any name, so its route ends there.
+
+By the rules "clean" a row of a matrix holds texts, for matrix.x, or mappings, for matrix.x.y. To
+what comes later these are two names, x and x.Y, of which a job has one.
 """
 
 import copy
@@ -16,7 +19,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .automaton import FAR
-from .grammar import EMPTY, ArrayType
+from .grammar import EMPTY, ArrayType, Value
 
 CONTEXTS = ("steps", "needs", "matrix", "inputs", "jobs")
 ROWS = "rows"  # instead of a context: the keys of a matrix itself
@@ -30,7 +33,13 @@ STEP = "step"
 MATRIX = "matrix"  # and a combination that it includes
 EXCLUDED = "excluded"  # a combination that it excludes
 INPUTS = "inputs"
+OUTPUTS = "outputs"
+ROW = "row"  # of the values in a list, and of the list
+MEMBER = "member"  # of a mapping in a list
 COMPUTED = "computed"  # role of a string that computes a matrix, or what it includes
+# kinds of rows of a matrix, as they end the name
+TEXT = ""
+MEMBERS = ".Y"  # in no name, as these are in lower case
 KEYS_TO = {  # the keys on the way to where names are given
     "steps": ("steps",),
     "needs": ("needs",),
@@ -47,6 +56,7 @@ class Source(NamedTuple):
 
     tokens: int  # besides its letters
     types: list  # [ObjectType] of which one at least must know the name as a key
+    more: int = 0  # tokens of a row with mappings, more than of another
 
 
 def add_routes(root):
@@ -87,9 +97,11 @@ def sources(jobs, inputs):
     input_tokens = max((obj.field("a").tokens for obj in inputs), default=0)
     matrices = under(under(under(jobs, "a"), "strategy"), "matrix")
     is_free = any(map(has_computed_keys, matrices)) or not matrices
-    row_tokens = max((obj.field("a").tokens for obj in matrices), default=0)
+    rows = [obj.field("a") for obj in matrices]
+    row_tokens = max((row.tokens for row in rows), default=0)
+    more = max((tokens_of_row(row, MEMBERS) - row.tokens for row in rows), default=0)
     return {
-        "matrix": None if is_free else Source(row_tokens + 1, matrices),
+        "matrix": None if is_free else Source(row_tokens + 1, matrices, more),
         "steps": Source(step_tokens + 2, jobs),  # the key `id`, END
         "needs": Source(1, jobs),
         "inputs": Source(input_tokens + 1, inputs),
@@ -107,7 +119,8 @@ def step_arrays(jobs):
 
 
 def mark_job(job):
-    """Marks what a job, an ObjectType, has of steps, needs and a matrix."""
+    """Marks what a job, an ObjectType, has of steps, needs, a matrix and outputs."""
+    mark_outputs(job)
     for array in arrays_under(job, "steps"):
         array.routes["steps"] = HERE
         for step in array.items.objects:
@@ -126,6 +139,11 @@ def mark_job(job):
         find_routes(job, context)
 
 
+def mark_outputs(job):
+    for obj in under([job], "outputs"):
+        obj.role = OUTPUTS
+
+
 def arrays_under(obj, key):
     value = obj.field(key)
     return value.arrays if value else []
@@ -142,8 +160,49 @@ def mark_matrix(obj):
             other.value.role = COMPUTED
         elif other.accepts("exclude"):
             other.value = with_combinations(other.value, mark_excluded)
+        else:
+            mark_row(other.value)
     mark_rows(obj)
     obj.field.cache_clear()
+
+
+def mark_row(value):
+    """Marks the kinds of a row, where each list is of one kind."""
+    if any(array.items.arrays for array in value.arrays):
+        return
+    marked = with_combinations(value, mark_member).arrays
+    with_members = [array for array in marked if array.items.objects]
+    texts = [unique(array) for array in value.arrays if not array.items.objects]
+    value.kinds = [
+        (row_of(texts, []), (TEXT,)),
+        (row_of(with_members, []), (MEMBERS,)),
+        (row_of([], value.expressions), (TEXT, MEMBERS)),
+    ]
+
+
+def unique(array):
+    """An ArrayType in which no string comes twice."""
+    items = copy.copy(array.items)
+    items.role = ROW
+    array = ArrayType(items, array.least)
+    array.role = ROW
+    return array
+
+
+def row_of(arrays, expressions):
+    """A Value that is one of these alone."""
+    row = Value()
+    row.arrays = arrays
+    row.expressions = expressions
+    row.tokens, row.levels = row.size()
+    return row
+
+
+def tokens_of_row(value, kind):
+    """Tokens of a Value that is a row of a kind, FAR if it is none."""
+    if not value.kinds:
+        return FAR if kind == MEMBERS else value.tokens
+    return min(row.tokens for row, kinds in value.kinds if kind in kinds)
 
 
 def mark_keys(obj):
@@ -161,7 +220,7 @@ def has_computed_keys(obj):
 
 
 def with_combinations(value, mark):
-    """A copy of the Value of `include` or `exclude`, the ObjectTypes in its lists marked."""
+    """A copy of a Value in a matrix, the ObjectTypes in its lists marked."""
     value = copy.copy(value)
     value.routes = {}
     arrays = []
@@ -179,6 +238,10 @@ def mark_excluded(obj):
     obj.role = EXCLUDED
 
 
+def mark_member(obj):
+    obj.role = MEMBER
+
+
 def mark_rows(obj):
     """Marks the ObjectType of a matrix as what has rows: a value that is computed is one way."""
     options = []
@@ -186,6 +249,9 @@ def mark_rows(obj):
         texts = [text for text in other.value.expressions if text.is_computed]
         tokens = min(text.bytes_to_end[text.start] + 1 for text in texts)
         other.value.routes[ROWS] = tokens
+        for row, _ in other.value.kinds:
+            if row.expressions:
+                row.routes[ROWS] = tokens
         if not other.few and not other.expressions:
             start = other.text.start
             key_tokens = other.text.bytes_to_end[start] + 2  # one more: short ones may be taken

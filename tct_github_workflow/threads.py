@@ -12,14 +12,24 @@ there are several threads, each of which can be completed on its own: so a token
 only if some thread survives it. That is the whole algorithm; masks.py is efficiency.
 """
 
-import functools
 from typing import NamedTuple, Optional
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OBJECT
 from .automaton import FAR, from_regex
 from .frames import Frame
-from .grammar import Value
-from .known_names import give, give_matrix_key, tokens_to_finish, use, wanted_of
+from .grammar import EMPTY, Value
+from .known_names import (
+    Reading,
+    begin_row,
+    end_job,
+    give,
+    give_anything,
+    give_matrix_key,
+    give_member,
+    tokens_to_finish,
+    use_all,
+    wanted_of,
+)
 from .linear import NUMBER_RE
 from .matrix_rows import (
     after_computed,
@@ -32,9 +42,22 @@ from .matrix_rows import (
 )
 from .names import CONTEXT_OF, MAX_ID, NO_RULES, OUTSIDE, Names, n_crowded
 from .reading import end_of_reading, follow_names
-from .routes import COMPUTED, EXCLUDED, INPUTS, JOBS, MATRIX, NEEDS, ROWS
-from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
-from .utf8 import DEAD, ByteAutomaton, over_bytes
+from .routes import (
+    COMPUTED,
+    EXCLUDED,
+    INPUTS,
+    JOBS,
+    MATRIX,
+    MEMBER,
+    MEMBERS,
+    NEEDS,
+    OUTPUTS,
+    ROW,
+    ROWS,
+    tokens_of_row,
+)
+from .token_table import CONSTANT_STARTS, CONSTANT_WORDS, KEY_WORDS, spelled, token_table
+from .utf8 import DEAD, ByteAutomaton, over_bytes, state_after
 
 NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
 
@@ -64,18 +87,7 @@ class Thread(NamedTuple):
     state: int = 0  # how far it has come
     text: bytes = b""  # the bytes so far; None for a string of which they no longer matter
     role: str = None  # TEXT: where rules of names.py apply to it
-    reading: Optional[tuple] = None  # (context, bytes) of a name that an expression has begun
-
-
-def prefixes(words):
-    """All beginnings of some words."""
-    found = set()
-    for word in words:
-        found.update(word[:i] for i in range(len(word) + 1))
-    return found
-
-
-CONSTANT_STARTS = prefixes(CONSTANT_WORDS)
+    reading: Optional[Reading] = None  # a name that an expression has begun
 
 
 def start_document(value, known_names=None):
@@ -164,6 +176,8 @@ def close(frame, names, symbol):
         names = names.outside_jobs()
     elif is_within_matrix(names) and has_rows(frame.type):
         names = end_matrix(names)
+    elif frame.parent and is_jobs(frame.parent):
+        names = end_job(names)
     return [Thread(frame.parent, names, BETWEEN if symbol == CLOSE else DONE)]
 
 
@@ -195,6 +209,8 @@ def names_within(frame, names):
     """The Names at the start of a frame."""
     if is_jobs(frame):
         return names._replace(type=frame.type)
+    if frame.type.role == ROW:
+        return names._replace(in_row=EMPTY)
     return begin_matrix(names) if has_rows(frame.type) else names
 
 
@@ -209,18 +225,40 @@ def start_field(frame, names, name, value):
     """The threads after a key."""
     if not value or not frame.has_room_for(value) or frame.type.fold(name) in frame.keys:
         return []
-    if frame.type.role == JOBS:
-        names = names.start_job(name)
-        if names is None:
-            return []
-    elif frame.type.role == MATRIX:
-        names = give_matrix_key(names, name)
-    elif frame.type.role == INPUTS:
-        names = give(names, "inputs", name)
     if is_within_matrix(names):
         names = after_key(names, frame.type, name)
+    if frame.type.role == MATRIX and value.kinds and names.is_clean():
+        return start_row(frame.with_field(name), names, name, value)
+    names = names_after_key(frame, names, name)
     frame = frame.with_field(name)
-    return [Thread(frame, names, VALUE, value)] if frame.can_be_completed() else []
+    is_possible = names is not None and frame.can_be_completed()
+    return [Thread(frame, names, VALUE, value)] if is_possible else []
+
+
+def names_after_key(frame, names, name):
+    """The Names after a key in a frame, None if it must not be there."""
+    role = frame.type.role
+    if role == JOBS:
+        return names.start_job(name)
+    if role == MATRIX:
+        return give_matrix_key(names, name)
+    if role == MEMBER and names.is_clean():
+        return give_member(names, name)
+    if role in (INPUTS, OUTPUTS):
+        return give(names, role, name)
+    if name == "uses" and frame.parent and is_jobs(frame.parent):
+        return give_anything(names, "outputs")
+    return names
+
+
+def start_row(frame, names, name, value):
+    """The threads after the key of a row of a matrix, in its frame: one for each kind of row."""
+    threads = []
+    for row, kinds in value.kinds:
+        after = give_matrix_key(names, name, kinds)
+        if after and frame.can_be_completed():
+            threads.append(Thread(frame, begin_row(after, name, kinds), VALUE, row))
+    return threads
 
 
 def next_symbols(thread):
@@ -255,12 +293,6 @@ def text_starts(thread):
     return starts
 
 
-@functools.lru_cache(1 << 14)
-def state_after(automaton, state, text):
-    """automaton.run, remembered: the same few bytes come again and again."""
-    return automaton.run(state, text)
-
-
 def run_text(thread, text):
     """The threads after some bytes of text."""
     return list(filter(can_become_a_name, read_text(thread, text)))
@@ -279,19 +311,11 @@ def read_text(thread, text):
         if state == DEAD or names is None:
             continue
         whole = None if begun is None else begun + text
-        if mode != NAME and role not in CONTEXT_OF and whole not in CONSTANT_STARTS:
+        is_name = mode == NAME or role in CONTEXT_OF or role == ROW
+        if not is_name and whole not in CONSTANT_STARTS:
             whole = None
         threads.append(Thread(frame, names, mode, value, automaton, state, whole, role, reading))
     return threads
-
-
-def use_all(names, used, frame):
-    """The Names after expressions have used some: [(context, name)]; None if one cannot exist."""
-    for context, name in used:
-        names = use(names, context, name, frame)
-        if names is None:
-            return None
-    return names
 
 
 def can_become_a_name(thread):
@@ -447,6 +471,8 @@ def text_tokens(thread):
     if not automaton.accepting[state] or not has_to_continue(thread):
         return int(automaton.bytes_to_end[state]) + 1
     n_more = int(automaton.detour[state])
+    if thread.role == ROW:
+        n_more += n_crowded(thread.names.taken(ROW), spelled(thread.text))
     if thread.mode == NAME:
         frame = thread.frame
         n_more += n_crowded(frame.keys, frame.type.fold(spelled(thread.text)))
@@ -466,16 +492,19 @@ def tokens_by_promise(thread):
         if name.startswith(text) and name not in KEY:
             options.append(-len(text))  # what is left of it, less what all of it is owed
     for name, owed in wanted_of(names, CONTEXT_OF_KEYS[thread.frame.type.role]):
-        is_begun = name.startswith(text.lower()) and text + name[len(text) :] not in KEY
+        key = name.removesuffix(MEMBERS)
+        is_begun = key.startswith(text.lower()) and text + key[len(text) :] not in KEY
         if is_begun and owed:
-            options.append(len(name) - len(text) + 1 + thread.value.tokens - owed)
+            tokens = tokens_of_row(thread.value, name[len(key) :])
+            options.append(len(key) - len(text) + 1 + tokens - owed)
     return min(options, default=FAR)
 
 
 def has_to_continue(thread):
     """Whether the text so far must not be all of it: it has a symbol, or it is taken."""
     if thread.mode == TEXT:
-        return thread.text in CONSTANT_WORDS
+        is_twice = thread.role == ROW and spelled(thread.text) in thread.names.in_row
+        return is_twice or thread.text in CONSTANT_WORDS
     if thread.mode == NAME:
         return not end_name(thread, thread.text)
     return False

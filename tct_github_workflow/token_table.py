@@ -17,7 +17,17 @@ from .errors import DecodeError
 from .linear import unescape
 from .vocab import vocab
 
+
+def prefixes(words):
+    """All beginnings of some words."""
+    found = set()
+    for word in words:
+        found.update(word[:i] for i in range(len(word) + 1))
+    return found
+
+
 CONSTANT_WORDS = frozenset(name.encode() for name in CONSTANT)
+CONSTANT_STARTS = prefixes(CONSTANT_WORDS)
 CONSTANT_SYMBOLS = frozenset(CONSTANT.values())
 KEY_WORDS = frozenset(name.encode() for name in KEY)
 _PARTS = re.compile(

@@ -146,3 +146,9 @@ def _bytes_to_end(dfa):
     distance[:, AFTER_E2:] = after_either[:, None]
     to_end = np.minimum(distance + BYTES_LEFT, FAR)
     return to_end.reshape(-1)
+
+
+@functools.lru_cache(1 << 14)
+def state_after(automaton, state, text):
+    """automaton.run, remembered: the same few bytes come again and again."""
+    return automaton.run(state, text)

@@ -119,6 +119,57 @@ def test_a_called_workflow_puts_out_what_its_jobs_do(used):
         assert accepts(ordered) == resolves(ordered), ordered
 
 
+@pytest.mark.parametrize(
+    ("used", "is_clean"),
+    [
+        *(("needs.a.outputs.V", True), ("needs.a.outputs.w", False)),
+        *(("needs.b.outputs.v", False), ("needs.c.outputs.w", True)),
+        *(("needs.late.outputs.v", False), ("needs.a .outputs . v", True)),
+        *(("needs.*.result", True), ("needs['a'].outputs.v", False)),
+        *(("matrix.os", True), ("matrix.os.x", False), ("matrix.os .x", False)),
+        *(("matrix.config.os && matrix.python", True), ("matrix.config", False)),
+        ("matrix['os'] && matrix.config.v", False),
+        *(("matrix.any", True), ("matrix.any.x", True), ("matrix['os']", False)),
+    ],
+)
+@pytest.mark.parametrize("is_early", [False, True])
+def test_clean_knows_outputs_and_the_kinds_of_rows(used, is_clean, is_early):
+    calling = {"uses": "./.github/workflows/c.yml"}
+    rows = {"os": ["x"], "config": [{"os": 1}], "any": "${{ fromJSON(vars.x) }}"}
+    strategy = {"strategy": {"matrix": {**rows, "include": [{"python": 3}]}}}
+    use = {"name": "${{ join(" + used + ", ',') }}"}
+    fields = {**use, **strategy} if is_early else {**strategy, **use}
+    job = {"needs": ["a", "b", "c", "late"], "runs-on": "x", **fields, "steps": [{"run": "x"}]}
+    one = {"runs-on": "x", "outputs": {"v": "1"}, "steps": [{"run": "x"}]}
+    none = {"runs-on": "x", "steps": [{"run": "x"}]}
+    jobs = {"a": one, "b": none, "c": calling, "j": job, "late": one}
+    document = {"on": "push", "jobs": jobs}
+    assert resolves(document) and accepts(document)
+    assert (tct.check(json.dumps(document), with_advice=True) == []) == is_clean
+    assert accepts(document, "clean") == is_clean
+
+
+def test_a_member_of_a_row_that_is_written_is_one_of_a_mapping_in_it():
+    strategy = {"matrix": {"a": [{"b": 1}, {"C": 1}]}}
+    for use, is_clean in (("matrix.a.c", True), ("matrix.a.d", False)):
+        fields = {"strategy": strategy, "name": "${{ " + use + " }}"}
+        job = {"runs-on": "x", **fields, "steps": [{"run": "x"}]}
+        document = {"on": "push", "jobs": {"j": job}}
+        assert (tct.check(json.dumps(document), with_advice=True) == []) == is_clean
+        assert accepts(document, "clean") == is_clean
+
+
+def test_masks_equal_brute_force_in_a_row_of_a_matrix():
+    strategy = {"matrix": {"os": ["3.9", "main", "é", "ubuntu-latest"]}}
+    begun = {"on": "push", "jobs": {"j": {"name": "${{ matrix.a.b }}", "strategy": strategy}}}
+    ids = tokens_of(begun)
+    for n in range(len(ids) - 12, len(ids) - 3):
+        matcher = tct.Matcher(ids[:n], "clean")
+        for budget in (None, matcher.min_tokens() + 2):
+            mask = matcher.next_token_mask(tokens_left=budget)
+            np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
+
+
 def test_the_other_rules_ask_for_no_names():
     document = {"on": "push", "jobs": {"a": job_of({"first": "${{ steps.x }} ${{ inputs.y }}"})}}
     assert accepts(document, "github") and accepts(document, "schema")
@@ -138,7 +189,7 @@ WHOLE = {
                 "if": "matrix['os'] && steps.first.outcome == needs.b.result",
             },
             needs=["b"],
-            strategy={"matrix": {"a": [1], "include": [{"os": 1}]}},
+            strategy={"matrix": {"config": [{"os": 1}], "include": [{"os": 1}]}},
         ),
         "b": {
             "runs-on": "x",
@@ -148,13 +199,18 @@ WHOLE = {
     },
 }
 WHOLE["jobs"]["b"]["steps"] = [{"run": "r", "id": "x"}]
+WHOLE_OF = {
+    "references": WHOLE,
+    "clean": json.loads(json.dumps(WHOLE).replace("matrix['os']", "matrix.config.os")),
+}
 
 
 def beginnings(seed, n, rules="references"):
     """n (matcher, ids) somewhere within a workflow whose names resolve, keys in any order."""
     rng = np.random.default_rng(seed)
+    whole = WHOLE_OF[rules]
     while n:
-        document = turned(WHOLE, lambda fields: [fields[i] for i in rng.permutation(len(fields))])
+        document = turned(whole, lambda fields: [fields[i] for i in rng.permutation(len(fields))])
         ids = tokens_of(document)
         ids = ids[: rng.integers(len(ids))]
         matcher = tct.Matcher(ids, rules)
@@ -237,6 +293,13 @@ def test_a_key_of_the_matrix_does_not_count_as_the_job_that_is_promised():
     matcher = tct.Matcher(vocab.encode_symbols(begun))
     n = matcher.min_tokens()
     assert len(random_walk(np.random.default_rng(6), matcher, n)) <= n
+
+
+def test_a_key_of_the_matrix_that_no_dot_can_read_is_no_way_out():
+    job = {"strategy": {"matrix": {"386": [1]}}, "runs-on": "${{ matrix"}
+    begun = linear.linearise({"jobs": {"j": job}}).rstrip(END + CLOSE + EOD)
+    matcher = tct.Matcher(vocab.encode_symbols(begun), "clean")
+    assert not matcher.accept_token(token_ids()[b"."])
 
 
 @pytest.mark.parametrize("rules", RESOLVING)
