@@ -73,6 +73,9 @@ def check_job(job, path, report):
     check_shell(job.get("defaults"), (*path, "defaults"), report)
     check_single(job, path, report)
     check_not_empty(job, "strategy", path, report)
+    check_not_empty(job, "with", path, report)
+    if job.get("container") == "":
+        report((*path, "container"), "empty", "a container of no image")
     check_strategy(job.get("strategy"), (*path, "strategy"), report)
     check_condition(job, path, report)
     check_condition(job.get("snapshot"), (*path, "snapshot"), report)

@@ -7,9 +7,10 @@ or nothing that is meant. So here
 - only what fromJSON() returns is looked into, of all functions; no comma stands before their )
 - of a whole context (a job, a step, its outputs) something is read, or toJSON() writes it out, or
   it is a side of && or ||; x.* filters needs and what has no known names
-- the first argument of contains(), startsWith(), format(), ... is no condition and no number, and
-  neither is what stands in the [ ] after a context
-- numbers are plain ones, names are spelled in one of the common ways
+- the first argument of format(), fromJSON(), hashFiles() and those of contains(), endsWith() and
+  startsWith() are no conditions and no numbers, and neither is what stands in the [ ] after a
+  context
+- numbers are plain ones, names are spelled in one of the common ways, those in vars without -
 - .* makes a list, which contains() and join() take as their first argument, and which else is
   used as a whole context is
 - no string holds }}, with which an expression seems to end
@@ -31,6 +32,7 @@ SPELLINGS = ("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJ
 TEXT_FUNCTIONS = ("format", "fromjson", "hashfiles", "join", "tojson")
 # Functions of which the first argument is a text
 TEXT_FIRST = ("contains", "endswith", "format", "fromjson", "hashfiles", "startswith")
+TEXT_ALONE = ("contains", "endswith", "startswith")  # of them, those of which all are
 ALONE = "fromjson alone"  # fromJSON() where all of the text is its call
 FILTERED = ("needs",)  # contexts after which .* may stand
 NEEDED_JOB = "a needed job"
@@ -127,6 +129,14 @@ class CleanSyntax(Syntax):
         if function in (*TEXT_FIRST, ALONE):
             return self.number["text"], IN_TEXT
         return super().first_argument(function)
+
+    def next_argument(self, function):
+        if function in TEXT_ALONE:
+            return self.number["text"], IN_TEXT
+        return super().next_argument(function)
+
+    def argument_cost(self, function):
+        return super().argument_cost(function) + (function in TEXT_ALONE)
 
     def _call_cost(self, function):
         return super()._call_cost(function) + (function in (*TEXT_FIRST, ALONE))
@@ -229,7 +239,8 @@ class CleanSyntax(Syntax):
         if ANY in names:
             part = ("value name", kind, ANY)
             left = self.object_cost if names[ANY] in READ else 0
-            self.add(part, left, *self._after_value(names[ANY]), (WORD, self.to(*part)))
+            word = WORD.replace(b"-", b"") if kind == "vars" else WORD
+            self.add(part, left, *self._after_value(names[ANY]), (word, self.to(*part)))
             letters = (LETTERS, self.to(*part))
             self.add(dot, 1 + left, blank, letters)
         else:

@@ -431,10 +431,18 @@ class Syntax:
         """-> (control, operators of a State) where the first argument of a call begins."""
         return self.number["argument"], 0
 
+    def next_argument(self, function):
+        """The same of the other arguments."""
+        return self.number["argument"], 0
+
+    def argument_cost(self, function):
+        """Bytes of the shortest argument but the first, and its comma."""
+        return 2
+
     def _call_cost(self, function):
         """Bytes of brackets and shortest arguments."""
         least, _ = self.functions[function]
-        return 2 + max(0, 2 * least - 1)
+        return 2 + min(1, least) + max(0, least - 1) * self.argument_cost(function)
 
     def _name_costs(self, begun, exact, slot, allowed):
         """Bytes to a whole name, with its call; the same where no argument may be nested."""

@@ -207,7 +207,8 @@ class Expressions:
         n_missing = max(0, least - count)
         if frame.opener == "case" and not n_missing:
             n_missing = 1 - count % 2
-        to_close = 2 * n_missing + 1 + frame.below.to_close
+        cost = self.syntax.argument_cost(frame.opener)
+        to_close = cost * n_missing + 1 + frame.below.to_close
         seen = count
         if count > least + 1 and most - count > NEAR:
             seen = least + (count - least) % 2  # only whether it is odd matters from here on
@@ -315,8 +316,10 @@ class Expressions:
         _, most = self.functions[frame.opener]
         if frame.count > most - self.syntax.is_strict:
             return None
-        after = self.no_argument if frame.count == most else self.argument
-        return State(after, self._with_count(frame, frame.count + 1))
+        after, operators = self.syntax.next_argument(frame.opener)
+        if frame.count == most:
+            after = self.no_argument
+        return State(after, self._with_count(frame, frame.count + 1), operators)
 
     def _comma_after_list(self, state, control):
         """Only the first argument of some functions may be a list."""

@@ -15,6 +15,7 @@ from .clean_syntax import (
     ROW,
     SPELLINGS,
     TEXT,
+    TEXT_ALONE,
     TEXT_FIRST,
     has_index,
 )
@@ -41,9 +42,11 @@ def oddities(text):
     found = odd_words(tokens)
     if BLANK_BEFORE_DOT.search(LITERAL.sub("''", text)):
         found.append("a blank before the second dot of matrix.x.y")
-    text_starts = set()  # places of brackets after which no condition stands
+    text_starts = set()  # places of brackets and commas after which no condition stands
     for i, token in enumerate(tokens):
         if token.kind == "(" and opener(tokens, i).lower() in TEXT_FIRST:
+            text_starts.add(i)
+        if token.kind == "," and opener_around(tokens, i) in TEXT_ALONE:
             text_starts.add(i)
         if is_context(tokens, i):
             value = Value(token.text.lower(), tokens, i + 1)
@@ -133,7 +136,8 @@ class Value:
 
     def read(self, name):
         names = READ[self.kind]
-        if name not in names and ANY not in names:
+        is_there = name in names or ANY in names
+        if not is_there or self.kind == "vars" and "-" in name:
             self.missing = f"{self.shown} has no {name:.60}"
         self.kind = names.get(name, names.get(ANY))
         self.shown = f"{self.shown}.{name:.60}"
@@ -192,32 +196,38 @@ def odd_structure(tokens, text_starts):
     """Conditions where none is meant, and calls that end or go on as people's do not."""
     found = []
     openers = []  # of the brackets that are open: a function's name, "(" or "["
-    compared = [False]  # in each of them and outside: may no comparison come?
-    in_text = [False]  # and is a text meant?
+    in_text = [False]  # in each of them and outside: is a text meant?
+    compared = [False]  # and may no comparison come?
     for i, (kind, word) in enumerate(tokens):
+        if i in text_starts and not is_text(tokens[i + 1]):
+            found.append(f"{tokens[i + 1].text:.40} where a text is meant")
         if kind in ("(", "["):
             openers.append(opener(tokens, i))
             in_text.append(i in text_starts)
             compared.append(in_text[-1])
-            after = tokens[i + 1]
-            if i in text_starts and not is_text(after):
-                found.append(f"{after.text:.40} where a text is meant")
         elif kind in (")", "]"):
-            function = openers.pop().strip("(")
+            found += odd_ends(tokens, i, openers.pop().strip("("))
             compared.pop()
             in_text.pop()
-            if tokens[i - 1].kind == ",":
-                found.append("a comma before )")
-            is_looked_into = kind == ")" and tokens[i + 1].kind in (".", "[")
-            if is_looked_into and function.lower() != "fromjson":
-                found.append(f"what {function}() returns is looked into")
         elif kind in LOGICAL:
-            in_text[-1] = in_text[-1] and kind != ","
+            if kind == ",":
+                in_text[-1] = i in text_starts
             compared[-1] = in_text[-1]
         elif kind in EQUALITY:
             if compared[-1]:
                 found.append(f"{word} compares the outcome of a comparison, or makes a text of it")
             compared[-1] = True
+    return found
+
+
+def odd_ends(tokens, i, function):
+    """What is odd about a closing bracket. function: that it ends a call of, "" or "[" if none."""
+    found = []
+    if tokens[i - 1].kind == ",":
+        found.append("a comma before )")
+    is_looked_into = tokens[i].kind == ")" and tokens[i + 1].kind in (".", "[")
+    if is_looked_into and function.lower() != "fromjson":
+        found.append(f"what {function}() returns is looked into")
     return found
 
 

@@ -71,6 +71,7 @@ BAD = [
     ("empty", "$.jobs.a.steps[0].env", with_step(env={})),
     ("empty", "$.jobs.a.steps[0].with", job_with(steps=[{"uses": "a/b@v1", "with": {}}])),
     ("empty", "$.jobs.a.strategy", job_with(strategy={})),
+    ("empty", "$.jobs.a.container", job_with(container="")),
     ("empty", "$.jobs.a.container.env", job_with(container={"image": "x", "env": {}})),
     ("needs", "$.jobs.a.needs", needing("b", "b")),
     ("workflow", "$.jobs.a.uses", calling("$/.github/workflows/a.yml")),
