@@ -35,6 +35,7 @@ OWNER_AND_REPOSITORY = re.compile(r"[^/]+/[^/]+/")
 WORKFLOW_FILE = re.compile(r"[^/]+\.ya?ml")
 BLANK_OR_CONTROL = re.compile(r"[\0-\x20]")
 SINGLE_VALUES = ("timeout-minutes", "continue-on-error", "fail-fast", "max-parallel")
+FILTERS = ("include", "exclude")  # keys of a matrix that are no rows
 REF_FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
 PATH_FILTERS = ("paths", "paths-ignore")
 IN_CLASS = "[!.0-9A-Z^_a-z]"
@@ -177,12 +178,12 @@ def check_strategy(strategy, path, report):
     check_computed(matrix, path, report)
     for key, row in matrix.items() if isinstance(matrix, dict) else ():
         check_computed(row, (*path, key), report)
-        check_values(row, (*path, key), report)
-        if row == [] and key.lower() not in ("include", "exclude"):
+        if row == [] and key not in FILTERS:
             report((*path, key), "empty", "a row of nothing")
-        if key.lower() in ("include", "exclude") and isinstance(row, list):
-            for i, combination in enumerate(row):
-                check_computed(combination, (*path, key, i), report)
+        for i, item in enumerate(row if isinstance(row, list) else ()):
+            if isinstance(item, dict) or key in FILTERS:
+                check_computed(item, (*path, key, i), report)
+        check_values(row, (*path, key), report)
 
 
 def check_values(row, path, report):

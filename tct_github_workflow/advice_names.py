@@ -89,9 +89,9 @@ class Matrix:
             self.is_open = True
             return
         for key, row in (matrix or {}).items():
-            if key.lower() == "include":
+            if key == "include":
                 self.add_combinations(row)
-            elif key.lower() != "exclude":
+            elif key != "exclude":
                 self.add_row(key.lower(), row)
 
     def add_combinations(self, rows):

@@ -114,23 +114,26 @@ def change_of(names, frame, used, reading):
 def known_to(thread, frame):
     """All that change_of() depends on in a frame, for caches."""
     names = thread.names
-    known = names.known_names._replace(row=None, outputs=EMPTY)
+    known = names.known_names
+    if known.is_clean:
+        known = known_in_clean(known, frame)
     if names.job is None:
         return known, frame.ways(), frame.workflow()
     ids = None
     if frame.way("needs") < FAR:
         ids = (names.jobs, names.needs, names.job, names.promised)
-    else:
-        known = known._replace(done=outputs_of_needed(known))
     own = frame.step and frame.has_id()
     before_jobs = known[:JOBS_FIELD]
     after_jobs = known[JOBS_FIELD + 1 :]
     return before_jobs, after_jobs, names.pending, frame.ways(), names.type, own, ids
 
 
-def outputs_of_needed(known):
-    """KnownNames.done of the jobs alone that the job at hand needs."""
-    return frozenset(item for item in known.done if item[0] in known.needs)
+def known_in_clean(known, frame):
+    """The KnownNames without what does not matter in a text of a frame."""
+    done = known.done
+    if frame.way("needs") >= FAR:  # then no other jobs will be needed
+        done = frozenset(item for item in done if item[0] in known.needs)
+    return known._replace(row=None, outputs=EMPTY, done=done)
 
 
 # --- inside of a text -----------------------------------------------------------------------------
@@ -337,23 +340,25 @@ def tokens_that_do_more(thread, context, letters):
     ids = tokens_with_mentions().copy()
     if context == "needs":
         ids += tokens_of_jobs(thread, letters)
-        ids += tokens_with_outputs()
     if not letters:
         ids += blank_tokens()
-        ids += tokens_with_star()
     if context == "matrix":
-        ids += tokens_of_rows(thread, letters)
+        for found, _ in tokens_of_known(NO_MATRIX_KEYS, letters):
+            ids += found
+    if thread.names.is_clean():
+        ids += tokens_in_clean(thread, context, letters)
     return ids
 
 
-def tokens_of_rows(thread, letters):
-    """Ids of the tokens that meet a rule about matrix.x: see routes.py."""
-    keys = [*NO_MATRIX_KEYS]
-    ids = []
-    if thread.names.is_clean():
-        ids += tokens_with_dots()
-        known = thread.names.known_names.of("matrix", thread.frame)
-        keys += [name.removesuffix(MEMBERS) for name in known if name.endswith(MEMBERS)]
+def tokens_in_clean(thread, context, letters):
+    """Ids of the tokens that meet a rule of "clean" about a name that has begun."""
+    if context == "needs":
+        return tokens_with_outputs() if letters else tokens_with_outputs() + tokens_with_star()
+    if context != "matrix":
+        return []
+    known = thread.names.known_names.of("matrix", thread.frame)
+    keys = [name.removesuffix(MEMBERS) for name in known if name.endswith(MEMBERS)]
+    ids = tokens_with_dots().copy()
     for found, _ in tokens_of_known(keys, letters):
         ids += found
     return ids

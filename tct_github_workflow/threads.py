@@ -242,10 +242,18 @@ def names_after_key(frame, names, name):
         return names.start_job(name)
     if role == MATRIX:
         return give_matrix_key(names, name)
-    if role == MEMBER and names.is_clean():
+    if role == INPUTS:
+        return give(names, "inputs", name)
+    return clean_after_key(frame, names, name) if names.is_clean() else names
+
+
+def clean_after_key(frame, names, name):
+    """The Names after a key that the rules "clean" alone look at."""
+    role = frame.type.role
+    if role == MEMBER:
         return give_member(names, name)
-    if role in (INPUTS, OUTPUTS):
-        return give(names, role, name)
+    if role == OUTPUTS:
+        return give(names, "outputs", name)
     if name == "uses" and frame.parent and is_jobs(frame.parent):
         return give_anything(names, "outputs")
     return names
