@@ -84,7 +84,11 @@ WRITTEN = [
                 "strategy": {"matrix": {"os": ["a", "b"]}},
                 "steps": [
                     {"id": "get", "uses": "actions/checkout@v4", "with": {"path": "push"}},
-                    {"id": "got", "run": "echo ${{ steps.get.outputs.ref || 'none' }}", "env": {}},
+                    {
+                        "id": "got",
+                        "run": "echo ${{ steps.get.outputs.ref || 'none' }}",
+                        "env": {"B": 1},
+                    },
                     {"if": "always() && !cancelled()", "run": "make\nmake test", "shell": "bash"},
                 ],
             },
