@@ -15,6 +15,7 @@ from .cache import Cache
 from .frames import Frame
 from .matrix_rows import after_computed, after_excluded, is_within_matrix
 from .name_costs import (
+    are_sure,
     begins_excluded,
     begins_names,
     costs_of_tokens,
@@ -25,6 +26,7 @@ from .name_costs import (
     reads_all,
     role_here,
     tokens_like,
+    told_by_names,
     with_names,
 )
 from .names import any_names
@@ -56,21 +58,24 @@ _costs_with_names = Cache(512)
 _added_by_names = Cache(1 << 10)
 _closing_costs = Cache(1 << 14)
 _branches = Cache(1 << 14)
+ROOM = 512  # tokens: no name, and no job that it promises, costs as many
 NEAR = 32  # so many levels below the limit of nesting the depth matters: a token may reach it
 
 
-def thread_costs(thread):
+def thread_costs(thread, tokens_left=None):
     """-> ((8192,) int32, base): tokens_to_end() after each token is costs + base.
 
-    Of a token that is refused the cost is FAR or more. Read-only.
+    Of a token that is refused the cost is FAR or more. tokens_left: of the budget; where these are
+    plenty, or None, the cost of a token that is allowed may be wrong by up to ROOM. Read-only.
     """
     names = thread.names
     is_promising = bool(names.promised)
     key, base = place_key(thread, is_promising, names.pending)
+    has_room = tokens_left is None or tokens_left - base - names.owed > ROOM
     is_text = thread.mode in INSIDE_TEXT
     uses_names = is_text and names.known_names and thread.automaton.is_expression
     if uses_names:
-        costs = costs_in_text(thread, base, key, costs_if_pending)
+        costs = costs_in_text(thread, base, key, has_room, costs_if_pending)
     else:
         costs = costs_of_place(thread, key, base)
     if thread.text is None:  # inside of a string that can be no name
@@ -78,27 +83,27 @@ def thread_costs(thread):
     role = role_here(thread)
     if role == NEEDS and names.type:
         promising = costs_if(thread, True, names.pending)
-        costs = with_names(thread, costs, base, promising)
+        costs = with_names(thread, costs, base, has_room, promising)
         return costs, base + names.owed
     alone = costs
     if begins_names(thread, role):
         first = _first_names.get(key, lambda: first_names(thread, costs))
-        costs = costs_with_first_names(thread, costs, base, key, first)
-    costs = with_names(thread, costs, base)
+        costs = costs_with_first_names(thread, costs, base, key, first, has_room)
+    costs = with_names(thread, costs, base, has_room)
     if names.known_names and not is_text:
         few = few_keys(thread, keeps_routes=True)
         costs = with_begun_references(few, alone, costs, base, key, costs_if_pending)
     if begins_excluded(thread):
-        costs = with_excluded(thread, costs, base)
+        costs = with_excluded(thread, costs, base, tokens_left)
     return costs, base + names.owed
 
 
-def with_excluded(thread, costs, base):
+def with_excluded(thread, costs, base, tokens_left):
     """costs, with those of tokens that name a key to exclude: the matrix may lack it so far."""
     if reads_all(thread):
         return costs  # each was read
     names = thread.names
-    lacking, _ = thread_costs(thread._replace(names=after_excluded(names, None)))
+    lacking, _ = thread_costs(thread._replace(names=after_excluded(names, None)), tokens_left)
     if thread.mode == NAME:
         result = lacking
         ids = tokens_like(names.rows, spelled(thread.text), str.upper)
@@ -124,21 +129,26 @@ def costs_if(thread, is_promising, pending):
     return costs_of_place(thread, key, base)
 
 
-def costs_with_first_names(thread, costs, base, key, first):
+def costs_with_first_names(thread, costs, base, key, first, has_room):
     """costs, with what the names so far change in the tokens with which some field begins."""
     names = thread.names
-    ids = first.changed_by(names)
-    if not ids:
+    tokens = first.changed_by(names)
+    if not tokens:
         return costs
     known = tuple(names.known(role) for role in first.roles)
 
     def make():
         few = few_keys(thread, names.pending)
+        result = costs.copy()
+        ids = [token for _, token in tokens]
+        if has_room and are_sure(thread):
+            refused, ids = told_by_names(thread, tokens)
+            result[refused] = FAR
         if names.pending:
-            return read_tokens(few, costs, base, ids)
-        return costs_more(few, costs, base, ids, known)
+            return read_tokens(few, result, base, ids)
+        return costs_more(few, result, base, ids, known)
 
-    return _costs_with_names.get((key, known), make)
+    return _costs_with_names.get((key, known, has_room), make)
 
 
 def costs_more(thread, costs, base, ids, known):

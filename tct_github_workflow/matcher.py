@@ -64,7 +64,7 @@ class Matcher:
         out[:] = False
         for thread in self.threads:
             if thread.mode != DONE:
-                costs, base = thread_costs(thread)
+                costs, base = thread_costs(thread, tokens_left)
                 limit = FAR if tokens_left is None else max(0, min(FAR, tokens_left - base))
                 out |= costs < limit
         return out

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .alphabet import ARRAY, CONSTANT, KEY, KEY_NAME, LITERAL, OBJECT
+from .alphabet import ARRAY, CLOSE, CONSTANT, KEY, KEY_NAME, LITERAL, OBJECT
 from .automaton import FAR
-from .grammar import EMPTY, ArrayType
+from .grammar import EMPTY, ArrayType, ObjectType
 from .known_names import wanted_of
 from .matrix_rows import has_rows, is_within_matrix
 from .names import CONTEXT_OF, CROWD, MAX_ID
@@ -30,11 +30,21 @@ from .threads import (
     steps,
     tokens_to_end,
 )
-from .token_table import CONSTANT_WORDS, KEY_WORDS, spelled, token_table
+from .token_table import (
+    CONSTANT_WORDS,
+    KEY_WORDS,
+    n_brackets,
+    n_strings,
+    spelled,
+    token_table,
+)
 from .vocab import PAD
 
 KEYS_OF_ROLES = {NEEDS: "needs", STEP_ID: "id"}  # the field of a name
 BRACKETS = (ARRAY, OBJECT)
+WITH_SYMBOLS = CONSTANT.keys() | KEY.keys()  # words that must not be spelled out in some places
+CONTEXTS_OF_NAMES = ("jobs", "needs", "steps")
+SHORT = 16  # bytes of an id to which the text of a token may come without making it too long
 
 
 def role_here(thread):
@@ -66,21 +76,21 @@ def is_before_job(thread):
 
 
 class FirstNames(NamedTuple):
-    """Tokens that open the field of a name, of those that a place allows."""
+    """Tokens that open the field of a name, of those that a place allows: [(role, id)]."""
 
-    ids: list
+    tokens: list
     roles: list  # of the names
-    by_step: dict  # of the field of a step's id: that id, or a beginning, in upper case -> ids
-    others: list  # ids of those that open another field
+    by_step: dict  # of the field of a step's id: that id, or a beginning, in upper case -> tokens
+    others: list  # those that open another field
 
     def changed_by(self, names):
-        """Ids of those whose costs depend on the names so far."""
+        """Those whose costs depend on the names so far."""
         if "steps" in names.pending or len(names.steps) >= CROWD:
-            return self.ids
-        ids = self.others.copy()
+            return self.tokens
+        tokens = self.others.copy()
         for step in names.steps & self.by_step.keys():
-            ids += self.by_step[step]
-        return ids
+            tokens += self.by_step[step]
+        return tokens
 
 
 def first_names(thread, costs):
@@ -91,16 +101,37 @@ def first_names(thread, costs):
         token = token_table().parts[number]
         # names that are wanted do not come in costs: with them a token may be allowed, too
         is_wanted = CONTEXT_OF[role] in thread.names.pending and token.openers[0] in symbols
-        if costs[number] >= FAR and not is_wanted:
+        is_possible = costs[number] < FAR or is_wanted
+        if not is_possible or role not in roles_after(thread, token.openers):
             continue
-        found.ids.append(number)
+        found.tokens.append((role, number))
         if role not in found.roles:
             found.roles.append(role)
         if role == STEP_ID:
-            found.by_step.setdefault(string_of(token).upper(), []).append(number)
+            found.by_step.setdefault(string_of(token).upper(), []).append((role, number))
         else:
-            found.others.append(number)
+            found.others.append((role, number))
     return found
+
+
+def roles_after(thread, openers):
+    """The roles of strings that may stand after some openers."""
+    types = [thread.value if thread.mode == VALUE else thread.frame.type]
+    for symbol in openers:
+        after = []
+        for type in types:
+            after += types_after(type, symbol)
+        types = after
+    return {type.items.role if isinstance(type, ArrayType) else type.role for type in types}
+
+
+def types_after(type, symbol):
+    """What may stand after an opener in an ObjectType, ArrayType or Value, as a list of these."""
+    if isinstance(type, ObjectType):
+        value = type.field(KEY_NAME.get(symbol))
+        return [value] if value else []
+    value = type.items if isinstance(type, ArrayType) else type
+    return value.objects if symbol == OBJECT else value.arrays
 
 
 def string_of(token):
@@ -111,13 +142,19 @@ def string_of(token):
     return constant if isinstance(constant, str) else ""
 
 
-def with_names(thread, costs, base, promising=None):
+def with_names(thread, costs, base, has_room, promising=None):
     """costs, with what the names so far change. promising: as with_promises() takes them."""
     struck, lowered = openers_of_names(thread)
     struck += too_long(thread)
     ids = [token for token in tokens_to_read(thread, costs) if costs[token] < FAR]
+    role = role_here(thread)
+    is_sure = has_room and are_sure(thread)
+    if is_sure and not reads_all(thread):
+        refused, ids = told_by_names(thread, [(role, token) for token in ids])
+        struck.append(refused)
     if thread.names.pending:
-        ids += tokens_of_wanted(thread)
+        wanted = tokens_of_wanted(thread)
+        ids += [token for token in wanted if not is_sure or costs[token] >= FAR]
     if thread.names.is_clean():
         ids += tokens_of_kinds(thread)
     if promising is not None:
@@ -129,6 +166,51 @@ def with_names(thread, costs, base, promising=None):
     for symbols, saved in lowered:
         costs[symbols] = np.where(costs[symbols] < FAR, costs[symbols] - saved, FAR)
     return read_tokens(thread, costs, base, ids) if ids else costs
+
+
+def are_sure(thread):
+    """Whether names do nothing but refuse some tokens, costs apart."""
+    is_long = thread.text is not None and len(thread.text) > SHORT
+    return not is_long and thread.names.pending.isdisjoint(CONTEXTS_OF_NAMES)
+
+
+def told_by_names(thread, tokens):
+    """-> (ids of tokens that the names so far refuse, of those that have to be read).
+
+    tokens: [(role of the string that it gives, None for a key; id)]. Of those that are in neither
+    list the cost alone depends on names.
+    """
+    refused = []
+    doubtful = []
+    for role, number in tokens:
+        token = token_table().parts[number]
+        if not token.closers:
+            continue  # what may go on can become another name
+        is_refused = refuses(thread, role, token)
+        if is_refused is None:
+            doubtful.append(number)
+        elif is_refused:
+            refused.append(number)
+    return refused, doubtful
+
+
+def refuses(thread, role, token):
+    """Whether a name is not free that a token completes; None if there is no telling."""
+    name = string_of(token)
+    if thread.mode in (NAME, TEXT):
+        name = spelled(thread.text + token.text)
+    if name is None or n_strings(token) > 1 or thread.text and name in WITH_SYMBOLS:
+        return None
+    if role:
+        is_free = not name or thread.names.add(role, name) is not None
+        return None if closes_much(token) else not is_free
+    is_key = thread.mode == NAME or is_before_key(thread) and not token.openers
+    return is_key and thread.frame.type.fold(name) in thread.frame.keys or None
+
+
+def closes_much(token):
+    """Whether a token may close `jobs`, which a job that is promised would not let it."""
+    return token.closers.count(CLOSE) - n_brackets(token.openers) > 1
 
 
 def read_tokens(thread, costs, base, ids):

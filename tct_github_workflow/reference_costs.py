@@ -137,7 +137,7 @@ def known_in_clean(known, frame):
 
 
 # --- inside of a text -----------------------------------------------------------------------------
-def costs_in_text(thread, base, key, costs_if_pending):
+def costs_in_text(thread, base, key, has_room, costs_if_pending):
     """(8192,) costs of a place in a text with expressions, with what the names there change.
 
     costs_if_pending(thread, pending): the costs of the place alone if these contexts are pending.
@@ -151,13 +151,13 @@ def costs_in_text(thread, base, key, costs_if_pending):
             return costs_if_pending(thread, pending)
         key = (key, changes, ways_around(thread.frame))
     else:
-        key = (key, begun, known)
+        key = (key, begun, known, has_room)
 
     def make():
         costs = costs_if_pending(thread, pending)
         if begun is None:
             return changes.apply(thread, costs, base, costs_if_pending)
-        return within_name(thread, costs, base, begun, known, costs_if_pending)
+        return within_name(thread, costs, base, begun, known, has_room, costs_if_pending)
 
     return _in_text.get(key, make)
 
@@ -307,7 +307,7 @@ def n_underscores(name):
     return len(name) - len(name.lstrip(b"_"))
 
 
-def within_name(thread, costs, base, begun, known_names, costs_if_pending):
+def within_name(thread, costs, base, begun, known_names, has_room, costs_if_pending):
     """costs where a name has begun, or a dot or a bracket asks for one."""
     context, letters, _ = begun
     known = choices(thread, begun)
@@ -331,17 +331,17 @@ def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     for ids, more in tokens_of_known(known, letters):
         costs_of_known = np.minimum(costs[ids] + more, FAR)
         result[ids] = np.minimum(result[ids], costs_of_known)
-    ids = tokens_that_do_more(thread, context, letters)
+    ids = tokens_that_do_more(thread, context, letters, has_room)
     return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
 
 
-def tokens_that_do_more(thread, context, letters):
+def tokens_that_do_more(thread, context, letters, has_room):
     """Ids of tokens that do more than to continue these letters, or meet another rule."""
     ids = tokens_with_mentions().copy()
     if context == "needs":
         ids += tokens_of_jobs(thread, letters)
-    if not letters:
-        ids += blank_tokens()
+    if not letters and not has_room:
+        ids += blank_tokens()  # the same names may follow
     if context == "matrix":
         for found, _ in tokens_of_known(NO_MATRIX_KEYS, letters):
             ids += found
