@@ -202,8 +202,7 @@ def refuses(thread, role, token):
     if name is None or n_strings(token) > 1 or thread.text and name in WITH_SYMBOLS:
         return None
     if role:
-        is_free = not name or thread.names.add(role, name) is not None
-        return None if closes_much(token) else not is_free
+        return None if closes_much(token) else bool(name) and thread.names.refuses(role, name)
     is_key = thread.mode == NAME or is_before_key(thread) and not token.openers
     return is_key and thread.frame.type.fold(name) in thread.frame.keys or None
 

@@ -79,7 +79,7 @@ class Names(NamedTuple):
         """The names after a step's id, None if it cannot have that id."""
         if self.type is None:
             return self
-        if len(name) > MAX_ID or name.upper() in self.steps:
+        if self.refuses_step(name):
             return None
         return give(self._replace(steps=self.steps | {name.upper()}), "steps", name)
 
@@ -87,19 +87,31 @@ class Names(NamedTuple):
         """The names after one more job that the job at hand needs, None if it must not."""
         if self.type is None:
             return self
-        if name in self.jobs or name in self.promised:
-            is_twice = self.is_clean() and (self.job, name) in self.needs
-            if is_twice or self.is_needed_by(name, self.job):
-                return None
-            return give(self._replace(needs=self.needs | {(self.job, name)}), "needs", name)
-        if len(name) > MAX_ID or name.upper() in self.taken(NEEDS):
+        if self.refuses_need(name):
             return None
+        if name in self.jobs or name in self.promised:
+            return give(self._replace(needs=self.needs | {(self.job, name)}), "needs", name)
         names = self._replace(
             needs=self.needs | {(self.job, name)},
             promised=self.promised | {name},
             owed=self.owed + self.cost_of_job(name),
         )
         return give(give(names, "needs", name), "jobs", name)
+
+    def refuses(self, role, name):
+        """Whether a string with a role must not be that one."""
+        if self.type is None:
+            return False
+        return self.refuses_need(name) if role == NEEDS else self.refuses_step(name)
+
+    def refuses_step(self, name):
+        return len(name) > MAX_ID or name.upper() in self.steps
+
+    def refuses_need(self, name):
+        if name in self.jobs or name in self.promised:
+            is_twice = self.is_clean() and (self.job, name) in self.needs
+            return is_twice or self.is_needed_by(name, self.job)
+        return len(name) > MAX_ID or name.upper() in self.taken(NEEDS)
 
     def is_clean(self):
         """Whether the rules "clean" hold: no job is named twice in one `needs`."""

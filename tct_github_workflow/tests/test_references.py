@@ -281,6 +281,22 @@ def test_masks_equal_brute_force_where_needs_may_name_a_job_that_is_wanted():
     np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
 
 
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"steps": [{"uses": "a/b@v1", "with": {}}]},
+        {"strategy": {"matrix": {"os": [1]}}},
+        {"strategy": {"matrix": {}}},
+        {"needs": ["pu"]},
+    ],
+)
+@pytest.mark.parametrize("rules", RESOLVING)
+def test_masks_equal_brute_force_where_needs_is_any_key_and_a_constant_is_begun(job, rules):
+    begun = linear.linearise({"jobs": {"test": job}}).rstrip(END + CLOSE + EOD)
+    matcher = tct.Matcher(vocab.encode_symbols(begun), rules)
+    np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
+
+
 def test_needs_alone_names_no_other_job_than_the_one_that_is_wanted():
     begun = linear.linearise({"jobs": {"j": {"name": "${{needs.b}}"}}}).rstrip(CLOSE + EOD)
     matcher = tct.Matcher(vocab.encode_symbols(begun + KEY["needs"]), "references")
