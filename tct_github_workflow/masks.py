@@ -66,12 +66,13 @@ def thread_costs(thread, tokens_left=None):
     """-> ((8192,) int32, base): tokens_to_end() after each token is costs + base.
 
     Of a token that is refused the cost is FAR or more. tokens_left: of the budget; where these are
-    plenty, or None, the cost of a token that is allowed may be wrong by up to ROOM. Read-only.
+    plenty, or None, the cost of a token that is allowed may be off by up to ROOM. Read-only.
     """
     names = thread.names
     is_promising = bool(names.promised)
     key, base = place_key(thread, is_promising, names.pending)
-    has_room = tokens_left is None or tokens_left - base - names.owed > ROOM
+    is_near_end = tokens_left is not None and tokens_left - base - names.owed <= ROOM
+    has_room = not is_near_end and not names.is_clean()  # there names refuse in more ways
     is_text = thread.mode in INSIDE_TEXT
     uses_names = is_text and names.known_names and thread.automaton.is_expression
     if uses_names:
