@@ -244,9 +244,10 @@ class Row:
 
     def match(self, token):
         """The matcher takes the token, or refuses it. Returns whether it took it."""
-        before = self.here() if has_bracket()[token] else None
+        is_new_place = has_bracket()[token] and len(self.tokens) > self.places[-1].n_tokens
+        before = self.here() if is_new_place else None
         if self.matcher.accept_token(token, self.tokens_left()):
-            if before and before.n_tokens > self.places[-1].n_tokens:
+            if before:
                 self.places.append(before)
             return True
         self.n_refused += 1

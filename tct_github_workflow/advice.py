@@ -24,7 +24,7 @@ data only clean_syntax.py's tables of names.
 
 import re
 
-from .conversion import needs_of
+from .conversion import FILTERS, needs_of
 from .expression_parser import OPEN, is_whole, read_tokens, split
 from .oddities import oddities
 
@@ -35,7 +35,6 @@ OWNER_AND_REPOSITORY = re.compile(r"[^/]+/[^/]+/")
 WORKFLOW_FILE = re.compile(r"[^/]+\.ya?ml")
 BLANK_OR_CONTROL = re.compile(r"[\0-\x20]")
 SINGLE_VALUES = ("timeout-minutes", "continue-on-error", "fail-fast", "max-parallel")
-FILTERS = ("include", "exclude")  # keys of a matrix that are no rows
 REF_FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
 PATH_FILTERS = ("paths", "paths-ignore")
 IN_CLASS = "[!.0-9A-Z^_a-z]"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from .expression_parser import BLANKS, is_expression
 
+FILTERS = ("include", "exclude")  # keys of a matrix that are no rows
 MAX_ID = 99  # characters
 ID = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 MAX_GROUP = 400  # characters of a concurrency group
@@ -329,7 +330,7 @@ def check_matrix(strategy, path, report):
     if not isinstance(matrix, dict):
         return
     path = (*path, "matrix")
-    keys = [key for key in matrix if key not in ("include", "exclude")]
+    keys = [key for key in matrix if key not in FILTERS]
     if not keys and not matrix.get("include"):
         report(path, "matrix", "a matrix without a key or include")
     for key in keys:

@@ -10,10 +10,9 @@ names, in these functions, is a names.Names.
 """
 
 from .grammar import EMPTY
-from .known_names import ANYTHING, OPENING
+from .known_names import ANYTHING, NO_MATRIX_KEYS, OPENING
 from .routes import EXCLUDED, ROWS
 
-FILTERS = ("include", "exclude")  # keys of a matrix that are no rows
 NO_ROW = "\1"  # no key is like that
 
 
@@ -41,7 +40,7 @@ def after_key(names, type, key):
         return after_computed(names)
     if type.role == EXCLUDED:
         return after_excluded(names, key)
-    if has_rows(type) and key not in FILTERS:
+    if has_rows(type) and key not in NO_MATRIX_KEYS:
         return after_row(names, key.upper())
     return names
 

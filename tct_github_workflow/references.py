@@ -13,7 +13,7 @@ anything. Names are compared without case, as GitHub does.
 
 import functools
 
-from .conversion import as_text, needs_of
+from .conversion import FILTERS, as_text, needs_of
 from .expression_parser import is_expression
 
 ANYTHING = None  # instead of a set of names: any name may exist
@@ -100,4 +100,4 @@ def matrix_keys(strategy):
         if not isinstance(mapping, dict) or any(map(is_expression, mapping)):
             return ANYTHING
         keys.update(map(str.lower, mapping))
-    return keys - {"include", "exclude"}
+    return keys.difference(FILTERS)
