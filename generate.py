@@ -27,6 +27,10 @@ from tct_github_workflow.vocab import PAD, VOCAB_SIZE, vocab
 
 TRIES = 2  # times that a row goes back to the same place, before it goes further back
 MAX_TRIES = 128  # times that it goes back in all
+# a row whose last RECENT tokens are fewer than DISTINCT different ones repeats itself and hardly
+# ever stops, though all of it may be allowed; 0.2% of real workflows have such a place
+RECENT = 64
+DISTINCT = 16
 PROMPTS_AT_ONCE = 16  # long inputs are read in small batches, to bound the padding
 
 
@@ -260,10 +264,11 @@ class Row:
         return Place(len(self.tokens), self.start, self.texts, fork(self.matcher))
 
     def can_go_back(self):
-        """Whether it may try again from one of its places."""
+        """Whether it may try again from one of its places. Unconstrained it is left alone."""
         would_end_alike = self.params.is_greedy() or self.closed_by_budget or self.texts
         has_begun = len(self.tokens) > self.n_prompt
-        return has_begun and not would_end_alike and self.n_tries < MAX_TRIES
+        may_try = self.matcher and has_begun and not would_end_alike
+        return may_try and self.n_tries < MAX_TRIES
 
     def go_back(self, vocab_size):
         """Returns how much of its window the model has read there."""
@@ -283,6 +288,11 @@ class Row:
         n_read = len(window) - 1 if is_read else 0
         self.unread = window[n_read:]
         return n_read
+
+    def repeats_itself(self):
+        """Whether what it wrote last is the same few tokens again and again."""
+        n_written = len(self.tokens) - self.n_prompt
+        return n_written >= RECENT and len(set(self.tokens[-RECENT:])) < DISTINCT
 
     def has_ended(self):
         """Whether its last token closed the workflow."""
@@ -372,7 +382,8 @@ def take_tokens(rows, cache, logits, params):
     object or list began or ended, and draws all since then again: a piece that is taken has the
     probability p(piece) / p(all pieces that are allowed), not a product of forced tokens. Where
     none of TRIES is taken, it goes back to such a place in the first half of what it has drawn, and
-    so on, at last to its beginning. After MAX_TRIES the mask decides.
+    so on, at last to its beginning. After MAX_TRIES the mask decides. A row that repeats itself
+    goes back, too.
     """
     by_row = [row.rng.random(2) for row in rows]
     u = torch.from_numpy(np.array(by_row))  # (B, 2): for the first draw, for the second
@@ -381,10 +392,12 @@ def take_tokens(rows, cache, logits, params):
     refused = []  # numbers of the rows that draw again
     for b, row in enumerate(rows):
         row.n_drawn += 1
-        if row.take(drawn[b]):
-            grown.append(row)
-        elif row.can_go_back():
+        is_taken = row.take(drawn[b])
+        is_wrong = not is_taken or row.repeats_itself()
+        if is_wrong and row.can_go_back():
             cache.length[b] = row.go_back(vocab_size=logits.size(1))
+        elif is_taken:
+            grown.append(row)
         else:
             refused.append(b)
     if refused:

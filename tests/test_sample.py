@@ -166,6 +166,15 @@ def test_a_refused_row_draws_all_of_a_piece_again(monkeypatch):
         assert abs(texts.count(text) / n - 1 / 3) < 0.045
 
 
+def test_a_row_that_repeats_itself_draws_again(monkeypatch):
+    monkeypatch.setattr(tct, "Matcher", NoAAfterB)
+    monkeypatch.setattr(generating, "RECENT", 2)
+    monkeypatch.setattr(generating, "DISTINCT", 2)
+    made = generate(50, model=make_model_of_two_letters())
+    texts = [b"".join(token_bytes(sample.tokens)) for sample in made]
+    assert texts == [b"ab"] * 50
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_row_that_went_back_continues_as_if_it_had_not(monkeypatch, batch_size):
     """Almost without chance it writes the same again, also past the block size."""
