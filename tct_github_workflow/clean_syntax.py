@@ -30,10 +30,10 @@ PLAIN_NUMBERS = from_regex(r"^-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?$")
 # Names in other letters than lower-case ones
 SPELLINGS = ("endsWith", "fromJSON", "fromJson", "hashFiles", "startsWith", "toJSON", "toJson")
 TEXT_FUNCTIONS = ("format", "fromjson", "hashfiles", "join", "tojson")
-# Functions of which the first argument is a text
-TEXT_FIRST = ("contains", "endswith", "format", "fromjson", "hashfiles", "startswith")
-TEXT_ALONE = ("contains", "endswith", "startswith")  # of them, those of which all are
 ALONE = "fromjson alone"  # fromJSON() where all of the text is its call
+# Functions of which the first argument is a text
+TEXT_FIRST = ("contains", "endswith", "format", "fromjson", ALONE, "hashfiles", "startswith")
+TEXT_ALONE = ("contains", "endswith", "startswith")  # of them, those of which all are
 FILTERED = ("needs",)  # contexts after which .* may stand
 NEEDED_JOB = "a needed job"
 ITS_OUTPUTS = "its outputs"
@@ -125,21 +125,16 @@ class CleanSyntax(Syntax):
         self.add("alone", 0, *alone)
         self.add("index", 1, (b"*", DEAD))
 
-    def first_argument(self, function):
-        if function in (*TEXT_FIRST, ALONE):
+    def begin_argument(self, function, count):
+        if function in (TEXT_FIRST if count == 1 else TEXT_ALONE):
             return self.number["text"], IN_TEXT
-        return super().first_argument(function)
-
-    def next_argument(self, function):
-        if function in TEXT_ALONE:
-            return self.number["text"], IN_TEXT
-        return super().next_argument(function)
+        return super().begin_argument(function, count)
 
     def argument_cost(self, function):
         return super().argument_cost(function) + (function in TEXT_ALONE)
 
     def _call_cost(self, function):
-        return super()._call_cost(function) + (function in (*TEXT_FIRST, ALONE))
+        return super()._call_cost(function) + (function in TEXT_FIRST)
 
     def _after_name(self, name, exact, slot):
         if slot == "json" and name.lower() == "fromjson":

@@ -427,12 +427,8 @@ class Syntax:
         """Controls from which no operand can be completed without deeper nesting."""
         return self.objects
 
-    def first_argument(self, function):
-        """-> (control, operators of a State) where the first argument of a call begins."""
-        return self.number["argument"], 0
-
-    def next_argument(self, function):
-        """The same of the other arguments."""
+    def begin_argument(self, function, count):
+        """-> (control, operators of a State) where the count-th argument of a call begins."""
         return self.number["argument"], 0
 
     def argument_cost(self, function):

@@ -277,9 +277,9 @@ class Expressions:
         below = state.frame
         outside = (state.operators, state.extra)
         frame = Frame(below.kind, function, 1, below, outside, depth, 0, ())
-        takes_none = most == 0 or depth > MAX_DEPTH
-        first = (self.no_argument, 0) if takes_none else self.syntax.first_argument(function)
-        control, operators = first
+        control, operators = self.syntax.begin_argument(function, 1)
+        if most == 0 or depth > MAX_DEPTH:
+            control = self.no_argument
         return State(control, self._with_count(frame, 1), operators)
 
     def _close(self, state, bracket):
@@ -316,10 +316,11 @@ class Expressions:
         _, most = self.functions[frame.opener]
         if frame.count > most - self.syntax.is_strict:
             return None
-        after, operators = self.syntax.next_argument(frame.opener)
-        if frame.count == most:
-            after = self.no_argument
-        return State(after, self._with_count(frame, frame.count + 1), operators)
+        count = frame.count + 1
+        control, operators = self.syntax.begin_argument(frame.opener, count)
+        if count > most:
+            control = self.no_argument
+        return State(control, self._with_count(frame, count), operators)
 
     def _comma_after_list(self, state, control):
         """Only the first argument of some functions may be a list."""

@@ -5,39 +5,37 @@ cannot be completed before it has come, and the tokens that it takes at least ar
 budget. A name can be wanted as long as some route is left to where it would be given (routes.py).
 Only within the steps a name has to be there already: that of a step before.
 
-The rules "clean" ask more, and for what is written before alone: of needs.x.outputs.y that the job
-x declares it, or calls a workflow; of needs.* that the job needs some; of matrix.x.y that some
-mapping in the row x has it.
+The rules "clean" ask more: see clean_names.py.
 """
 
 import re
 from typing import NamedTuple, Optional
 
 from .automaton import FAR
+from .clean_names import STAR, CleanNames
 from .clean_syntax import FILTERED
 from .expression_control import NAMED_CONTEXTS
 from .grammar import EMPTY
-from .routes import MEMBERS, TEXT
+from .routes import ANYTHING, MEMBERS, TEXT
 from .token_table import spelled
 
-ANYTHING = None  # instead of names: a matrix that is computed
 MAX_ID = 99
 NO_MATRIX_KEYS = ("include", "exclude")
 FREE_KEYS = ("inputs", "matrix")  # contexts of which a name is no id
 OPENING = "${{"
 PROPERTY = re.compile(r"[a-z_][a-z0-9_-]*")  # a name that may stand after a dot
 INDEX = re.compile(rb"\[[ \t\r\n]*'(?P<name>(?:[^']|'')*)'?[ \t\r\n]*\]?")  # or a beginning of it
-PATH = "path"  # context of a reading: what follows needs.x
-STAR = "*"  # instead of a name: all of them
+PATH = "path"  # context of a reading: what follows needs.x, by the rules "clean"
+READ_OF = ("members", "outputs")  # the same: names that are read of a row, or of a job
 ESCAPE = len("<1")  # with it an index is no name any more
 
 
 class Reading(NamedTuple):
     """A name that an expression has begun."""
 
-    context: str  # one of routes.CONTEXTS, "outputs", "members" or PATH
+    context: str  # one of routes.CONTEXTS or READ_OF, or PATH
     begun: bytes  # of it, after the dot, or from the [ on
-    of: str = None  # the job or the key of the matrix that it is read of
+    of: str = None  # the job or the row that it is read of, where the context is no other
 
 
 class KnownNames(NamedTuple):
@@ -50,15 +48,7 @@ class KnownNames(NamedTuple):
     jobs: frozenset = EMPTY
     last_step: frozenset = EMPTY  # the last id of a step, alone
     wanted: frozenset = EMPTY  # (context, name, tokens that it takes besides the way there)
-    is_clean: bool = False  # by the rules "clean", to which alone the others are of use
-    row: Optional[str] = None  # key of the row of the matrix at hand
-    members: frozenset = EMPTY  # (key of a row with mappings, a key in these)
-    outputs: Optional[frozenset] = EMPTY  # of the job at hand, or ANYTHING
-    done: Optional[frozenset] = EMPTY  # (a job that is written, its outputs or ANYTHING)
-
-    def filtered(self):
-        """Contexts after which .* may stand."""
-        return FILTERED if self.is_clean else NAMED_CONTEXTS
+    clean: Optional[CleanNames] = None  # where the rules "clean" hold
 
     def of(self, context, frame):
         """Names of a context that an expression in a frame may use, or ANYTHING."""
@@ -70,6 +60,13 @@ class KnownNames(NamedTuple):
         if not self.wanted:
             return given
         return given | {name for other, name, _ in self.wanted if other == context}
+
+    def read_of(self, context, of):
+        """Names of one of READ_OF that an expression may read of a job or row, or ANYTHING."""
+        if context == "outputs":
+            return self.clean.outputs_of(of)
+        is_begun = self.matrix is not ANYTHING and of + MEMBERS in self.matrix
+        return self.clean.members_of(of) if is_begun else ANYTHING
 
 
 def give(names, context, name):
@@ -91,13 +88,13 @@ def give_folded(names, context, name):
     return without(names._replace(known_names=known), come)
 
 
-def give_anything(names, context="matrix"):
-    """The Names when the matrix of the job at hand is computed, or its outputs are another's."""
+def give_anything(names):
+    """The Names when the matrix of the job at hand is computed."""
     known = names.known_names
     if known is None:
         return names
-    come = [item for item in known.wanted if item[0] == context]
-    known = known._replace(**{context: ANYTHING})
+    come = [item for item in known.wanted if item[0] == "matrix"]
+    known = known._replace(matrix=ANYTHING)
     return without(names._replace(known_names=known), come)
 
 
@@ -110,31 +107,15 @@ def give_matrix_key(names, key, kinds=(TEXT,)):
     if known is None or known.matrix is ANYTHING or key in NO_MATRIX_KEYS:
         return names
     given = [key + kind for kind in kinds]
-    if known.is_clean:
-        given = [name for name in given if not is_of_other_kind(names, name)]
+    given = [name for name in given if not is_of_other_kind(names, name)]
     after = names
     for name in given:
         after = give_folded(after, "matrix", name)
     return after if given else None
 
 
-def begin_row(names, key, kinds):
-    """The Names when a row of the matrix of some kinds begins, by its key."""
-    known = names.known_names._replace(row=key.lower())
-    names = names._replace(known_names=known)
-    is_computed = len(kinds) > 1
-    return give_member(names, STAR) if is_computed else names
-
-
-def give_member(names, key):
-    """The Names after a key of a mapping in the row at hand; STAR stands for any."""
-    known = names.known_names
-    members = known.members | {(known.row, key.lower())}
-    return names._replace(known_names=known._replace(members=members))
-
-
 def is_of_other_kind(names, name):
-    """Whether matrix.x must be of another kind than the name of this one says: see routes.py."""
+    """Whether matrix.x must be of another kind than this name says: by the rules "clean" alone."""
     key = name.removesuffix(MEMBERS)
     other = key if name != key else key + MEMBERS
     known = names.known_names.matrix.union(name for name, _ in wanted_of(names, "matrix"))
@@ -158,11 +139,11 @@ def without(names, come):
 def use(names, context, name, frame):
     """The Names after an expression in a frame has used one, None if it cannot exist.
 
-    name: of "outputs" and "members" a pair, what is read of and the name.
+    name: of a context in READ_OF a pair, what is read of and the name.
     """
     if context in READ_OF:
         of, name = name
-        known = READ_OF[context](names, of)
+        known = names.known_names.read_of(context, of)
         return names if known is ANYTHING or name in known else None
     known = names.known_names.of(context, frame)
     if known is ANYTHING or name in known:
@@ -209,7 +190,7 @@ def cost_of_row(names, name, source):
     """The same of a name of the matrix."""
     key = name.removesuffix(MEMBERS)
     is_key = key not in NO_MATRIX_KEYS and any(obj.field(key) for obj in source.types)
-    if not is_key or names.known_names.is_clean and is_of_other_kind(names, name):
+    if not is_key or is_of_other_kind(names, name):
         return FAR
     return len(key) + source.tokens + (source.more if name != key else 0)
 
@@ -220,7 +201,7 @@ def tokens_to_finish(names, reading, frame):
     if context == PATH:
         return 0
     if context in READ_OF:
-        known = READ_OF[context](names, of)
+        known = names.known_names.read_of(context, of)
         return 0 if known is ANYTHING else min(letters_left(known, begun), default=FAR)
     known = names.known_names.of(context, frame)
     if known is ANYTHING:
@@ -251,9 +232,9 @@ def tokens_to_property(names, context, begun, frame, known):
 
 def may_be_filtered(names, context):
     """Whether a * may stand after a context and a dot."""
-    if names.known_names.is_clean and not names.known_names.needs:
-        return False
-    return context in names.known_names.filtered()
+    if not names.is_clean():
+        return context in NAMED_CONTEXTS
+    return context in FILTERED and bool(names.known_names.needs)
 
 
 def letters_left(known, begun):
@@ -262,11 +243,7 @@ def letters_left(known, begun):
     n_there = max(1, len(begun))  # the text takes one letter after a dot
     options = []
     for name in known:
-        if not name.startswith(begun):
-            continue
-        if PROPERTY.fullmatch(name):
-            options.append(len(name) - n_there)
-        elif PROPERTY.fullmatch(name.removesuffix(MEMBERS)):
+        if name.startswith(begun) and PROPERTY.fullmatch(name.removesuffix(MEMBERS)):
             options.append(len(name) - n_there)
     return options
 
@@ -286,24 +263,7 @@ def begin_job(names, job):
     if known is None:
         return names
     known = known._replace(steps=EMPTY, needs=EMPTY, matrix=EMPTY, last_step=EMPTY)
-    if known.is_clean:
-        known = known._replace(row=None, members=EMPTY, outputs=EMPTY)
     return give(names._replace(known_names=known), "jobs", job)
-
-
-def end_job(names):
-    """The Names when the job at hand is complete."""
-    known = names.known_names
-    if names.job is None or known is None or not known.is_clean:
-        return names
-    done = known.done | {(names.job.lower(), known.outputs)}
-    return names._replace(known_names=known._replace(done=done))
-
-
-def outputs_of(names, job):
-    """The outputs of a job that may be read, or ANYTHING: none, if it is not written yet."""
-    done = names.known_names.done
-    return ANYTHING if done is ANYTHING else dict(done).get(job, EMPTY)
 
 
 def wanted_of(names, context):
@@ -311,14 +271,3 @@ def wanted_of(names, context):
     if context not in names.pending:
         return []
     return [(name, tokens) for other, name, tokens in names.known_names.wanted if other == context]
-
-
-def members_of(names, key):
-    """What may be read of matrix.x, by its key, or ANYTHING: the row is to come, or computed."""
-    matrix = names.known_names.matrix
-    members = frozenset(name for row, name in names.known_names.members if row == key)
-    is_to_come = matrix is not ANYTHING and key + MEMBERS not in matrix
-    return ANYTHING if matrix is ANYTHING or is_to_come or STAR in members else members
-
-
-READ_OF = {"members": members_of, "outputs": outputs_of}

@@ -11,6 +11,7 @@ import numpy as np
 
 from .automaton import FAR
 from .begun_references import openings
+from .clean_names import CleanNames
 from .compiler import grammar
 from .errors import DecodeError
 from .known_names import KnownNames
@@ -21,7 +22,7 @@ from .threads import DONE, advance, start_document, tokens_to_end
 from .vocab import PAD, VOCAB_SIZE
 
 # Of the rules under which names in expressions must resolve
-NAMES_AT_START = {"references": KnownNames(), "clean": KnownNames(is_clean=True)}
+NAMES_AT_START = {"references": KnownNames(), "clean": KnownNames(clean=CleanNames())}
 
 
 class Matcher:

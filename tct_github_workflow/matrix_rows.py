@@ -10,8 +10,8 @@ names, in these functions, is a names.Names.
 """
 
 from .grammar import EMPTY
-from .known_names import ANYTHING, NO_MATRIX_KEYS, OPENING
-from .routes import EXCLUDED, ROWS
+from .known_names import NO_MATRIX_KEYS, OPENING
+from .routes import ANYTHING, EXCLUDED, ROWS
 
 NO_ROW = "\1"  # no key is like that
 

@@ -15,9 +15,9 @@ from typing import NamedTuple, Optional
 
 from .alphabet import CONSTANT, KEY
 from .automaton import FAR
+from .clean_names import CleanNames
 from .grammar import EMPTY, ObjectType
 from .known_names import (
-    ANYTHING,
     MAX_ID,
     KnownNames,
     begin_job,
@@ -25,7 +25,7 @@ from .known_names import (
     give_anything,
     wanted_of,
 )
-from .routes import COMPUTED, CONTEXTS, NEEDS, ROW, ROWS, STEP_ID
+from .routes import ANYTHING, COMPUTED, CONTEXTS, NEEDS, ROW, ROWS, STEP_ID
 
 CONTEXT_OF = {NEEDS: "needs", STEP_ID: "steps"}  # the context of names with a role
 # From n names on, all of which begin alike and are of the same length, another length is taken for
@@ -115,7 +115,7 @@ class Names(NamedTuple):
 
     def is_clean(self):
         """Whether the rules "clean" hold: no job is named twice in one `needs`."""
-        return self.known_names is not None and self.known_names.is_clean
+        return bool(self.known_names and self.known_names.clean)
 
     def cost_of_need(self, name):
         """Tokens of the job that it takes to need `name`, in lower case; FAR if it must not."""
@@ -167,7 +167,8 @@ class Names(NamedTuple):
             return self.steps, tuple(wanted_of(self, "steps"))
         known = self.known_names
         if known:
-            known = KnownNames(wanted=known.wanted, is_clean=known.is_clean)
+            clean = CleanNames() if known.clean else None
+            known = KnownNames(wanted=known.wanted, clean=clean)
         return self._replace(steps=EMPTY, in_row=EMPTY, known_names=known)
 
     @functools.lru_cache(1 << 10)  # noqa: B019 (few, and values themselves)
@@ -249,7 +250,7 @@ def any_names(is_promising, pending):
     promised = frozenset(["\0"]) if is_promising else EMPTY
     is_excluding = ROWS in pending
     wanted = frozenset((context, NEVER_GIVEN, 0) for context in pending if context != ROWS)
-    known_names = KnownNames(*[ANYTHING] * len(CONTEXTS), wanted=wanted, done=ANYTHING)
+    known_names = KnownNames(*[ANYTHING] * len(CONTEXTS), wanted=wanted)
     return Names(
         promised=promised,
         known_names=known_names,

@@ -18,9 +18,10 @@ import functools
 import re
 
 from .automaton import FAR
+from .clean_names import STAR
 from .clean_syntax import ITS_OUTPUTS, NEEDED_JOB
 from .expression_control import NAMED_CONTEXTS
-from .known_names import INDEX, PATH, READ_OF, STAR, Reading, name_in_index
+from .known_names import INDEX, PATH, READ_OF, Reading, name_in_index
 from .routes import MEMBERS
 from .utf8 import DEAD
 

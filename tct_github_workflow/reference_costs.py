@@ -12,9 +12,8 @@ import numpy as np
 
 from .automaton import FAR
 from .cache import Cache
-from .grammar import EMPTY
+from .clean_names import CleanNames
 from .known_names import (
-    ANYTHING,
     ESCAPE,
     FREE_KEYS,
     MAX_ID,
@@ -32,7 +31,7 @@ from .known_names import (
 )
 from .name_costs import costs_of_tokens, read_tokens
 from .reading import MENTION, end_of_reading, follow_names, places_of
-from .routes import MEMBERS
+from .routes import ANYTHING, MEMBERS
 from .surroundings import ways_around
 from .text_costs import text_costs
 from .threads import NAME
@@ -115,8 +114,8 @@ def known_to(thread, frame):
     """All that change_of() depends on in a frame, for caches."""
     names = thread.names
     known = names.known_names
-    if known.is_clean:
-        known = known_in_clean(known, frame)
+    if known.clean:
+        known = known._replace(clean=clean_known_to(known, frame))
     if names.job is None:
         return known, frame.ways(), frame.workflow()
     ids = None
@@ -128,12 +127,12 @@ def known_to(thread, frame):
     return before_jobs, after_jobs, names.pending, frame.ways(), names.type, own, ids
 
 
-def known_in_clean(known, frame):
-    """The KnownNames without what does not matter in a text of a frame."""
-    done = known.done
+def clean_known_to(known, frame):
+    """The CleanNames of KnownNames without what does not matter in a text of a frame."""
+    done = known.clean.done
     if frame.way("needs") >= FAR:  # then no other jobs will be needed
         done = frozenset(item for item in done if item[0] in known.needs)
-    return known._replace(row=None, outputs=EMPTY, done=done)
+    return CleanNames(members=known.clean.members, done=done)
 
 
 # --- inside of a text -----------------------------------------------------------------------------
@@ -219,7 +218,8 @@ def changes_of_uses(names, frame, groups):
 def known_of(names, frame, context):
     """All that change_of() depends on in a frame where names of one context are used."""
     if context in READ_OF:
-        return names.known_names.done, names.known_names.matrix, names.known_names.members
+        clean = names.known_names.clean
+        return clean.done, names.known_names.matrix, clean.members
     known = names.known_names.of(context, frame)
     is_in_step = frame.step is not None
     ids = None
@@ -369,7 +369,7 @@ def choices(thread, begun):
     if begun.context == PATH:
         return ANYTHING
     if begun.context in READ_OF:
-        return READ_OF[begun.context](thread.names, begun.of)
+        return thread.names.known_names.read_of(begun.context, begun.of)
     return thread.names.known_names.of(begun.context, thread.frame)
 
 

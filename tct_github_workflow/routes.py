@@ -37,6 +37,7 @@ OUTPUTS = "outputs"
 ROW = "row"  # of the values in a list, and of the list
 MEMBER = "member"  # of a mapping in a list
 COMPUTED = "computed"  # role of a string that computes a matrix, or what it includes
+ANYTHING = None  # instead of names: what is computed may have any
 # kinds of rows of a matrix, as they end the name
 TEXT = ""
 MEMBERS = ".Y"  # in no name, as these are in lower case

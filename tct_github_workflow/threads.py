@@ -16,16 +16,19 @@ from typing import NamedTuple, Optional
 
 from .alphabet import ARRAY, CLOSE, END, EOD, KEY, KEY_NAME, LITERAL, NUMBER, OBJECT
 from .automaton import FAR, from_regex
+from .clean_names import (
+    begin_row,
+    end_job,
+    give_any_outputs,
+    give_member,
+    give_output,
+)
 from .frames import Frame
 from .grammar import EMPTY, Value
 from .known_names import (
     Reading,
-    begin_row,
-    end_job,
     give,
-    give_anything,
     give_matrix_key,
-    give_member,
     tokens_to_finish,
     use_all,
     wanted_of,
@@ -176,7 +179,7 @@ def close(frame, names, symbol):
         names = names.outside_jobs()
     elif is_within_matrix(names) and has_rows(frame.type):
         names = end_matrix(names)
-    elif frame.parent and is_jobs(frame.parent):
+    elif names.is_clean() and frame.parent and is_jobs(frame.parent):
         names = end_job(names)
     return [Thread(frame.parent, names, BETWEEN if symbol == CLOSE else DONE)]
 
@@ -253,9 +256,9 @@ def clean_after_key(frame, names, name):
     if role == MEMBER:
         return give_member(names, name)
     if role == OUTPUTS:
-        return give(names, "outputs", name)
+        return give_output(names, name)
     if name == "uses" and frame.parent and is_jobs(frame.parent):
-        return give_anything(names, "outputs")
+        return give_any_outputs(names)
     return names
 
 
