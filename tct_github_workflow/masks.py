@@ -71,12 +71,11 @@ def thread_costs(thread, tokens_left=None):
     names = thread.names
     is_promising = bool(names.promised)
     key, base = place_key(thread, is_promising, names.pending)
-    is_near_end = tokens_left is not None and tokens_left - base - names.owed <= ROOM
-    has_room = not is_near_end and not names.is_clean()  # there names refuse in more ways
+    has_room = tokens_left is None or tokens_left - base - names.owed > ROOM
     is_text = thread.mode in INSIDE_TEXT
     uses_names = is_text and names.known_names and thread.automaton.is_expression
     if uses_names:
-        costs = costs_in_text(thread, base, key, has_room, costs_if_pending)
+        costs = costs_in_text(thread, base, key, costs_if_pending)
     else:
         costs = costs_of_place(thread, key, base)
     if thread.text is None:  # inside of a string that can be no name

@@ -201,8 +201,12 @@ def refuses(thread, role, token):
         name = spelled(thread.text + token.text)
     if name is None or n_strings(token) > 1 or thread.text and name in WITH_SYMBOLS:
         return None
+    if role and closes_much(token):
+        return None
+    if role == ROW and not name:
+        return None  # the empty string, or none at all
     if role:
-        return None if closes_much(token) else bool(name) and thread.names.refuses(role, name)
+        return bool(name) and thread.names.refuses(role, name)
     is_key = thread.mode == NAME or is_before_key(thread) and not token.openers
     return is_key and thread.frame.type.fold(name) in thread.frame.keys or None
 

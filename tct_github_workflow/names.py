@@ -102,6 +102,8 @@ class Names(NamedTuple):
         """Whether a string with a role must not be that one."""
         if self.type is None:
             return False
+        if role == ROW:
+            return name in self.in_row
         return self.refuses_need(name) if role == NEEDS else self.refuses_step(name)
 
     def refuses_step(self, name):

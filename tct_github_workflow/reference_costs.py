@@ -136,7 +136,7 @@ def clean_known_to(known, frame):
 
 
 # --- inside of a text -----------------------------------------------------------------------------
-def costs_in_text(thread, base, key, has_room, costs_if_pending):
+def costs_in_text(thread, base, key, costs_if_pending):
     """(8192,) costs of a place in a text with expressions, with what the names there change.
 
     costs_if_pending(thread, pending): the costs of the place alone if these contexts are pending.
@@ -150,13 +150,13 @@ def costs_in_text(thread, base, key, has_room, costs_if_pending):
             return costs_if_pending(thread, pending)
         key = (key, changes, ways_around(thread.frame))
     else:
-        key = (key, begun, known, has_room)
+        key = (key, begun, known)
 
     def make():
         costs = costs_if_pending(thread, pending)
         if begun is None:
             return changes.apply(thread, costs, base, costs_if_pending)
-        return within_name(thread, costs, base, begun, known, has_room, costs_if_pending)
+        return within_name(thread, costs, base, begun, known, costs_if_pending)
 
     return _in_text.get(key, make)
 
@@ -278,6 +278,7 @@ class Leads(NamedTuple):
     ends: np.ndarray  # (8192,) bool: none does, and what follows ends the name
     underscores: np.ndarray  # (8192,) of how many _ these begin with
     by_lead: dict  # (bytes that do in lower case, whether the name ends after them) -> ids
+    to_dot: dict  # bytes that do in lower case -> ids of those in which a dot comes after them
 
 
 @functools.cache
@@ -288,6 +289,7 @@ def leads(is_first):
     ends = np.zeros(len(lengths), bool)
     underscores = np.zeros(len(lengths), np.int32)
     by_lead = {}
+    to_dot = {}
     for token in token_table().parts:
         if token.openers:
             continue
@@ -297,9 +299,11 @@ def leads(is_first):
         lengths[token.id] = len(lead)
         ends[token.id] = not lead and is_ended
         underscores[token.id] = n_underscores(lead)
-        key = (lead.decode().lower(), is_ended)
-        by_lead.setdefault(key, []).append(token.id)
-    return Leads(lengths, ends, underscores, by_lead)
+        letters = lead.decode().lower()
+        by_lead.setdefault((letters, is_ended), []).append(token.id)
+        if token.text.startswith(b".", match.end()):
+            to_dot.setdefault(letters, []).append(token.id)
+    return Leads(lengths, ends, underscores, by_lead, to_dot)
 
 
 def n_underscores(name):
@@ -307,7 +311,7 @@ def n_underscores(name):
     return len(name) - len(name.lstrip(b"_"))
 
 
-def within_name(thread, costs, base, begun, known_names, has_room, costs_if_pending):
+def within_name(thread, costs, base, begun, known_names, costs_if_pending):
     """costs where a name has begun, or a dot or a bracket asks for one."""
     context, letters, _ = begun
     known = choices(thread, begun)
@@ -331,36 +335,64 @@ def within_name(thread, costs, base, begun, known_names, has_room, costs_if_pend
     for ids, more in tokens_of_known(known, letters):
         costs_of_known = np.minimum(costs[ids] + more, FAR)
         result[ids] = np.minimum(result[ids], costs_of_known)
-    ids = tokens_that_do_more(thread, context, letters, has_room)
+    if not letters:
+        ids = blank_tokens()  # the same names may follow
+        more = tokens_to_finish(thread.names, begun, thread.frame)
+        result[ids] = np.minimum(costs[ids] + more, FAR)
+    if context == "matrix" and thread.names.is_clean():
+        result[tokens_of_other_kind(known, letters)] = FAR
+    ids = tokens_that_do_more(thread, context, letters, known)
     return read_tokens(thread, result, base, [token for token in ids if costs[token] < FAR])
 
 
-def tokens_that_do_more(thread, context, letters, has_room):
+def tokens_that_do_more(thread, context, letters, known):
     """Ids of tokens that do more than to continue these letters, or meet another rule."""
     ids = tokens_with_mentions().copy()
     if context == "needs":
         ids += tokens_of_jobs(thread, letters)
-    if not letters and not has_room:
-        ids += blank_tokens()  # the same names may follow
-    if context == "matrix":
+    if context == "matrix" and may_be_wanted(thread, context):
         for found, _ in tokens_of_known(NO_MATRIX_KEYS, letters):
             ids += found
     if thread.names.is_clean():
-        ids += tokens_in_clean(thread, context, letters)
+        ids += tokens_in_clean(thread, context, letters, known)
     return ids
 
 
-def tokens_in_clean(thread, context, letters):
+def tokens_in_clean(thread, context, letters, known):
     """Ids of the tokens that meet a rule of "clean" about a name that has begun."""
     if context == "needs":
         return tokens_with_outputs() if letters else tokens_with_outputs() + tokens_with_star()
     if context != "matrix":
         return []
-    known = thread.names.known_names.of("matrix", thread.frame)
-    keys = [name.removesuffix(MEMBERS) for name in known if name.endswith(MEMBERS)]
-    ids = tokens_with_dots().copy()
-    for found, _ in tokens_of_known(keys, letters):
-        ids += found
+    if may_be_wanted(thread, context):
+        return tokens_with_dots()
+    return tokens_to_members(known, letters)
+
+
+def tokens_to_members(known, letters):
+    """Ids of the tokens that continue these letters to a row with mappings, and on to a dot."""
+    to_dot = leads(is_first=not letters).to_dot
+    ids = []
+    for name in known:
+        if name.endswith(MEMBERS) and name.startswith(letters):
+            ids += to_dot.get(name[len(letters) : -len(MEMBERS)], [])
+    return ids
+
+
+def tokens_of_other_kind(known, letters):
+    """Ids of the tokens that continue these letters to a row that is not of the kind they say.
+
+    Some of those to a row with mappings may lead to its members.
+    """
+    tokens = leads(is_first=not letters)
+    ids = []
+    for name in known:
+        key = name.removesuffix(MEMBERS)
+        is_both = key in known and key + MEMBERS in known
+        if is_both or not key.startswith(letters):
+            continue
+        rest = key[len(letters) :]
+        ids += tokens.to_dot.get(rest, []) if name == key else tokens.by_lead.get((rest, True), [])
     return ids
 
 
@@ -478,13 +510,14 @@ def tokens_of_known(known, letters):
     by_lead = leads(is_first=not letters).by_lead
     found = []
     for name in known:
-        rest = name[len(letters) :]
-        if not name.startswith(letters) or not PROPERTY.fullmatch(name):
+        key = name.removesuffix(MEMBERS)
+        rest = key[len(letters) :]
+        if not key.startswith(letters) or not PROPERTY.fullmatch(key):
             continue
         for n in range(1, len(rest) + 1):
             ids = by_lead.get((rest[:n], False), [])
-            found.append((ids, len(rest) - n))
-        if rest:
+            found.append((ids, len(name) - len(letters) - n))
+        if rest and name == key:
             ids = by_lead.get((rest, True), [])
             found.append((ids, 0))
     return [(ids, more) for ids, more in found if ids]
