@@ -170,6 +170,31 @@ def test_masks_equal_brute_force_in_a_row_of_a_matrix():
             np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
 
 
+def test_masks_equal_brute_force_where_a_row_holds_the_empty_string():
+    job = {"strategy": {"matrix": {"os": [""]}}}
+    begun = linear.linearise({"on": "push", "jobs": {"j": job}}).rstrip(CLOSE + EOD)
+    matcher = tct.Matcher(vocab.encode_symbols(begun), "clean")
+    np.testing.assert_array_equal(matcher.next_token_mask(), accepted_one_by_one(matcher))
+
+
+@pytest.mark.parametrize(
+    "begun", ["matrix.", "matrix.con", "matrix.config", "matrix.os", "matrix.r"]
+)
+@pytest.mark.parametrize("is_early", [False, True])
+def test_masks_equal_brute_force_where_a_row_is_named(begun, is_early):
+    """Of a row of texts no member is read, and nothing but a member of a row with mappings."""
+    rows = {"config": [{"os": 1}], "os": ["a"], "release": "${{ fromJSON(vars.A) }}"}
+    strategy = {} if is_early else {"strategy": {"matrix": rows}}
+    use = {"name": "${{ matrix.config.os }}${{ matrix.os }}"}
+    document = {"on": "push", "jobs": {"j": {"runs-on": "x", **strategy, **use}}}
+    ids = vocab.encode_symbols(linear.linearise(document).rstrip(END + CLOSE + EOD))
+    matcher = tct.Matcher(ids, "clean")
+    assert accept_text(matcher, "${{ " + begun)
+    for budget in (None, matcher.min_tokens()):
+        mask = matcher.next_token_mask(tokens_left=budget)
+        np.testing.assert_array_equal(mask, accepted_one_by_one(matcher, budget))
+
+
 def test_the_other_rules_ask_for_no_names():
     document = {"on": "push", "jobs": {"a": job_of({"first": "${{ steps.x }} ${{ inputs.y }}"})}}
     assert accepts(document, "github") and accepts(document, "schema")
