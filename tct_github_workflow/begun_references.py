@@ -42,7 +42,7 @@ def with_begun_references(thread, place_costs, costs, base, key, costs_if_pendin
     frame = frame_of_texts(thread.frame)
     known = known_to(thread, frame)
     texts = conditions = NO_CHANGES
-    if reads_all(thread, place_costs):
+    if leads_elsewhere(thread, place_costs):
         key = (key, known)
         to_read = tokens_with_mentions()
     else:
@@ -87,7 +87,7 @@ def frame_of_texts(frame):
     return frame
 
 
-def reads_all(thread, place_costs):
+def leads_elsewhere(thread, place_costs):
     """Whether a token may lead to where other names are: into another job, the steps, a matrix."""
     if thread.names.job is None or thread.frame.type.role == JOBS:
         return True

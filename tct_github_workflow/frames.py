@@ -25,7 +25,7 @@ class Frame:
         "levels",  # of nesting that closing it needs
         "wants",  # role of a name that must still come in it
         "tail",  # all that closers can meet in it, besides closable and total
-        "longer",  # what item() returns
+        "longer",  # what with_item() returns
         "step",  # Frame of the step that it is or stands in, or None
         "known_ways",  # what ways() returns
         "around",  # what surroundings.py remembers of it and the frames around it

@@ -16,7 +16,7 @@ from .clean_names import STAR, CleanNames
 from .clean_syntax import FILTERED
 from .expression_control import NAMED_CONTEXTS
 from .grammar import EMPTY
-from .routes import ANYTHING, MEMBERS, TEXT
+from .routes import ANYTHING, MEMBERS, TEXTS
 from .token_table import spelled
 
 MAX_ID = 99
@@ -98,7 +98,7 @@ def give_anything(names):
     return without(names._replace(known_names=known), come)
 
 
-def give_matrix_key(names, key, kinds=(TEXT,)):
+def give_matrix_key(names, key, kinds=(TEXTS,)):
     """The Names after a key of a matrix, None if it must be of another kind: see routes.py."""
     if OPENING in key:
         return give_anything(names)

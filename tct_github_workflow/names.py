@@ -116,7 +116,7 @@ class Names(NamedTuple):
         return len(name) > MAX_ID or name.upper() in self.taken(NEEDS)
 
     def is_clean(self):
-        """Whether the rules "clean" hold: no job is named twice in one `needs`."""
+        """Whether the rules "clean" hold."""
         return bool(self.known_names and self.known_names.clean)
 
     def cost_of_need(self, name):

@@ -428,7 +428,7 @@ def tokens_with_star():
 
 
 def within_index(thread, costs, base, letters, known):
-    """The same in an index, which may be a name: ['x']. known: names that are there."""
+    """costs in an index, which may be a name: ['x']. known: names that are there."""
     is_in_quotes = letters.count(b"'") % 2 == 1
     ids = [token for token in tokens_of_indices() if costs[token] < FAR]
     if is_in_quotes:

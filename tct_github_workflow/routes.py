@@ -39,7 +39,7 @@ MEMBER = "member"  # of a mapping in a list
 COMPUTED = "computed"  # role of a string that computes a matrix, or what it includes
 ANYTHING = None  # instead of names: what is computed may have any
 # kinds of rows of a matrix, as they end the name
-TEXT = ""
+TEXTS = ""
 MEMBERS = ".Y"  # in no name, as these are in lower case
 KEYS_TO = {  # the keys on the way to where names are given
     "steps": ("steps",),
@@ -175,9 +175,9 @@ def mark_row(value):
     with_members = [array for array in marked if array.items.objects]
     texts = [unique(array) for array in value.arrays if not array.items.objects]
     value.kinds = [
-        (row_of(texts, []), (TEXT,)),
+        (row_of(texts, []), (TEXTS,)),
         (row_of(with_members, []), (MEMBERS,)),
-        (row_of([], value.expressions), (TEXT, MEMBERS)),
+        (row_of([], value.expressions), (TEXTS, MEMBERS)),
     ]
 
 

@@ -64,10 +64,8 @@ from .utf8 import DEAD, ByteAutomaton, over_bytes, state_after
 
 NUMBERS = over_bytes(from_regex(f"^(?:{NUMBER_RE.pattern})$"))
 
-
 CONTEXT_OF_KEYS = {JOBS: "jobs", INPUTS: "inputs", MATRIX: "matrix"}  # by the role of an object
 SHORTEST_NAME = 2  # tokens: one byte and END
-
 
 # Modes of a thread
 BETWEEN = 0  # after a finished field or item
@@ -83,7 +81,7 @@ class Thread(NamedTuple):
     """One way of reading the tokens so far."""
 
     frame: Frame  # the innermost one; it counts the field or item at hand as there
-    names: Names  # of jobs and steps
+    names: Names  # so far
     mode: int
     value: Value = None  # VALUE: what may stand here; NAME: what may stand after the key
     automaton: ByteAutomaton = None  # inside text: what it must match, and
