@@ -38,7 +38,8 @@ def encode_parsed(workflow, json_str):
     """encode() of a text, given what parse_json() makes of it."""
     if not validator.is_valid(workflow):
         raise why_invalid(workflow)
-    if PRIVATE.search(json_str) or "\\u" in json_str:
+    has_private = not json_str.isascii() and PRIVATE.search(json_str)  # most are: at no cost
+    if has_private or "\\u" in json_str:
         workflow = escape(workflow)
     return encode_symbols(linearise(workflow))
 

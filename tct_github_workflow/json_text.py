@@ -65,12 +65,12 @@ def parse_json(text):
     try:
         obj = orjson.loads(raw)
         # If it is minified already, then there are no duplicate keys, odd numbers or escapes in it
-        # either: one comparison says it all.
-        is_plain = orjson.dumps(obj) == raw
+        # either, and no more than the 254 levels that orjson writes: one comparison says it all.
+        if orjson.dumps(obj) == raw:
+            return obj
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        is_plain = False  # too deep for orjson, or wrong: json says where
-    if not is_plain:
-        obj = parse_slowly(text)
+        pass  # too deep for orjson, or wrong: json says where
+    obj = parse_slowly(text)
     if text.count("{") + text.count("[") > MAX_DEPTH:
         check_depth(text)
     return obj

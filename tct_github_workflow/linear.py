@@ -91,39 +91,39 @@ def number_value(text):
 def linearise(workflow):
     """The one string that stands for a workflow (a dict whose texts went through escape())."""
     out = []
-    add_fields(out.append, workflow)
+    add_fields(out, workflow)
     out.append(EOD)
     return "".join(out)
 
 
-def add_fields(add, mapping):
+def add_fields(out, mapping):
     for key, value in mapping.items():
-        add(KEY.get(key) or key + END)
+        out.append(KEY.get(key) or key + END)
         if type(value) is str:  # most fields: without a call
-            add(CONSTANT.get(value) or value + END)
+            out.append(CONSTANT.get(value) or value + END)
         else:
-            add_value(add, value)
+            add_value(out, value)
 
 
-def add_value(add, value):
+def add_value(out, value):
     kind = type(value)
-    if kind is str:
-        add(CONSTANT.get(value) or value + END)
-    elif kind is dict:
-        add(OBJECT)
-        add_fields(add, value)
-        add(CLOSE)
+    if kind is dict:
+        out.append(OBJECT)
+        add_fields(out, value)
+        out.append(CLOSE)
     elif kind is list:
-        add(ARRAY)
+        out.append(ARRAY)
         for item in value:
-            add_value(add, item)
-        add(CLOSE)
+            add_value(out, item)
+        out.append(CLOSE)
+    elif kind is str:
+        out.append(CONSTANT.get(value) or value + END)
     elif value is None:
-        add(NULL)
+        out.append(NULL)
     elif kind is bool:
-        add(TRUE if value else FALSE)
+        out.append(TRUE if value else FALSE)
     else:
-        add(NUMBER + number_text(value) + END)
+        out.append(NUMBER + number_text(value) + END)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import operator
 import re
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,6 @@ CLOSERS = f"(?:\n|[{END}-{LAST}]+)"
 PIECES = f"{OPENERS}{TEXT}*{CLOSERS}?|{TEXT}+{CLOSERS}?|{CLOSERS}"
 split_pieces = re.compile(PIECES).findall
 
-CACHED_PIECES = 1 << 16
-LONGEST_CACHED_PIECE = 256  # characters; longer ones would only fill the memory
-
 
 @dataclass(frozen=True)
 class Vocab:
@@ -45,7 +43,7 @@ class Vocab:
     bytes: list  # of 8191 bytes objects: what each id stands for, symbols in UTF-8
     ranks: dict  # bytes -> rank, also of steps towards tokens that have no id
     encoding: tiktoken.Encoding  # string -> ranks
-    ids: list  # rank -> list of ids
+    ids: tiktoken.Encoding  # ranks -> ids: the "text" of a rank is its ids, two bytes each
 
 
 def vocab_size():
@@ -97,43 +95,34 @@ def vocab():
     assert sorted(token_of_id) == list(range(PAD)), (
         f"{VOCAB_FILE.name} is damaged: it has no token for some ids below {PAD}"
     )
-    encoding = tiktoken.Encoding(
-        "tct_github_workflow", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={}
-    )
+    rank_of_ids = {array("H", spelled).tobytes(): rank for rank, spelled in ids.items()}
     return Vocab(
         bytes=[token_of_id[i] for i in range(PAD)],
         ranks=ranks,
-        encoding=encoding,
-        ids=[ids.get(rank) for rank in range(len(ranks))],
+        encoding=encoding_of(ranks),
+        ids=encoding_of(rank_of_ids),
     )
 
 
-def merge(piece):
-    """The ids of one piece."""
-    shipped = vocab()
-    ids = []
-    for rank in shipped.encoding.encode_ordinary(piece):
-        ids += shipped.ids[rank]
-    return ids
+def encoding_of(ranks):
+    return tiktoken.Encoding(
+        "tct_github_workflow", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={}
+    )
 
 
-# Most pieces (a whole step with its action, a line of a script) come again and again: 70% of them
-# in a first pass over a corpus.
-merge_cached = functools.lru_cache(CACHED_PIECES)(merge)
+def ids_of(ranks):
+    """The ids that spell these ranks. Raises KeyError for a lone byte of a symbol: it has none."""
+    return array("H", vocab().ids.decode_bytes(ranks)).tolist()
 
 
 def encode_symbols(string):
     """A linearised string -> ids."""
-    ids = []
-    for piece in split_pieces(string):
-        ids += merge_cached(piece) if len(piece) < LONGEST_CACHED_PIECE else merge(piece)
-    return ids
+    return ids_of(vocab().encoding.encode_ordinary(string))
 
 
 def clear_caches():
     """Forgets the vocabulary that was read, so that VOCAB_FILE is read again."""
     vocab.cache_clear()
-    merge_cached.cache_clear()
 
 
 def token_bytes(tokens):
@@ -181,7 +170,8 @@ def parts_of(token, shipped):
         second = shipped.ranks.get(token[cut:])
         if first is None or second is None:
             continue
-        ids = shipped.ids[first], shipped.ids[second]
-        if all(ids):  # a lone byte of a symbol has a rank, but no ids
-            least = min(least, (max(first, second), ids[0] + ids[1]))
+        try:
+            least = min(least, (max(first, second), ids_of([first, second])))
+        except KeyError:
+            pass
     return least[1]
