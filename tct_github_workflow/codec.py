@@ -50,10 +50,10 @@ EOD_BYTES = EOD.encode()
 def bytes_to_end(tokens):
     """(the bytes of each token up to the one that closes the workflow, whether one does)."""
     pieces = token_bytes(tokens)
-    for i, piece in enumerate(pieces):
-        if piece.endswith(EOD_BYTES):
-            return pieces[: i + 1], True
-    return pieces, False
+    end = b"".join(pieces).find(EOD_BYTES)
+    if end < 0:
+        return pieces, False
+    return pieces[: token_at(end + len(EOD_BYTES), pieces) + 1], True
 
 
 def parse_pieces(pieces, cut=False):

@@ -15,6 +15,7 @@ from .errors import EncodeError
 MAX_DEPTH = 256  # levels of nesting; real workflows stay under 12
 MAX_DIGITS = 400  # of an integer; every finite float has fewer
 
+MINIFIED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.S)
 
 
@@ -112,4 +113,4 @@ def check_depth(text):
 
 def dump_json(obj):
     """Minified JSON text with the key order kept."""
-    return json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+    return MINIFIED.encode(obj)
