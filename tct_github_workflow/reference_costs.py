@@ -5,6 +5,7 @@ steps.x, needs.x, matrix.x, inputs.x, jobs.x. Such tokens are few, but for right
 """
 
 import functools
+import itertools
 import re
 from typing import NamedTuple
 
@@ -365,7 +366,8 @@ def tokens_in_clean(thread, context, letters, known):
     if context != "matrix":
         return []
     if may_be_wanted(thread, context):
-        return tokens_with_dots()
+        to_dot = leads(is_first=not letters).to_dot
+        return list(itertools.chain(*to_dot.values()))
     return tokens_to_members(known, letters)
 
 
