@@ -55,7 +55,6 @@ from data.inspect_folder import inspect_folder
 from data.kinds import READABLE, kind_of, suffix_of
 from data.masks import write_masks
 from data.parallel import available_cores, end_workers, in_parallel
-from data.progress import progress_bar
 from data.sources import Workflow, read_file, read_input
 from data.split import (
     choose_validation,
@@ -80,7 +79,7 @@ from tct_github_workflow.json_text import dump_json, parse_json
 
 input = ""  # folder, file, .jsonl, .tar, .zip (.gz .xz .bz2 too); '': the PyPI manifest's workflows
 data_dir = "data/pypi"  # folder to write
-download_mb = pypi.DEFAULT_MB  # without input: MB of the manifest to download; all are 1111
+download_mb = 36.0  # without input: how much of the manifest to download, in MB; all of it is 1111
 max_files = 0  # read this many files at most; 0: all
 train_split = 0.9  # share of the projects, and so of the documents, for train.bin; 1.0: all
 seed = 1337  # of the split
@@ -357,6 +356,23 @@ def lock(folder):
 
 
 # ---- while it runs, and when it ends
+
+
+def progress_bar(unit, total=None):
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        fail("the progress bar needs tqdm: pip install tqdm")
+    return tqdm(
+        total=total,
+        unit=unit,
+        unit_scale=True,
+        leave=False,
+        ncols=79,
+        delay=1,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        bar_format="{percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}",
+    )
 
 
 def clean_up_at_signals(bar):

@@ -32,7 +32,6 @@ from config import fail
 HERE = os.path.dirname(os.path.abspath(__file__))
 MANIFEST = os.path.join(HERE, "pypi_manifest.tsv")
 CACHE = os.path.join(HERE, "cache")
-DEFAULT_MB = 36.0  # of the manifest: its first rows are the default data
 CONNECTIONS = 16  # parallel downloads; be polite
 ATTEMPTS = 4  # tries a file, with pauses of 0.5, 1, 2... seconds
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
@@ -62,11 +61,11 @@ class Unavailable(Exception):
     """The index has no such file; the text says what it has not."""
 
 
-def read_manifest(download_mb):
+def read_manifest(download_mb, path=MANIFEST):
     """The manifest's first Rows that add up to at most download_mb (10**6 bytes)."""
     rows = []
     budget = download_mb * 1e6
-    with open(MANIFEST, encoding="utf-8") as f:
+    with open(path, encoding="utf-8") as f:
         next(f)  # the header
         for line in f:
             row = parse_row(line)
@@ -154,10 +153,8 @@ def is_cached(row, path):
         return False
 
 
-def fetch(row, cache, url=None):
+def fetch(row, cache):
     """The path of the row's file, downloaded if the cache lacks it.
-
-    url: where the index has it, if that is known.
 
     Raises Unavailable; an exception of requests (an OSError), which is the network's, or another
     OSError, which is the disk's.
@@ -167,7 +164,7 @@ def fetch(row, cache, url=None):
         return path
     import requests
 
-    url = url or url_of(row)
+    url = url_of(row)
     for attempt in range(ATTEMPTS):
         try:
             download(url, row, path)
@@ -181,25 +178,21 @@ def fetch(row, cache, url=None):
 
 def url_of(row):
     """Where the index has the row's file. Raises Unavailable."""
-    for package in packages_of(row.project):
-        if package.filename == row.filename:
-            return package.url
-    raise Unavailable("the file is gone from the index")
-
-
-def packages_of(project):
-    """The files of a project on the index. Raises Unavailable."""
     from pypi_simple import NoSuchProjectError, UnsupportedRepoVersionError
 
     site, _ = index()
     try:
-        return site.get_project_page(project, timeout=TIMEOUT).packages
+        page = site.get_project_page(row.project, timeout=TIMEOUT)
     except NoSuchProjectError:
-        raise Unavailable("the index has no such project") from None
+        raise Unavailable("the project is gone from the index") from None
     except (UnsupportedRepoVersionError, TypeError, LookupError, ValueError) as e:
         if isinstance(e, OSError):  # of requests
             raise
         raise Unavailable(f"the index answers with something else ({type(e).__name__})") from None
+    for package in page.packages:
+        if package.filename == row.filename:
+            return package.url
+    raise Unavailable("the file is gone from the index")
 
 
 def download(url, row, path):
@@ -252,28 +245,18 @@ def sdists(rows, cache):
     atexit.register(remove_parts, cache)
     if not all(os.path.exists(path_in_cache(row, cache)) for row in rows):
         index()  # once, before the threads ask for it
-    for row, path, problem in in_threads(functools.partial(fetch, cache=cache), rows):
-        yield Sdist(row, path, problem)
-
-
-def in_threads(function, items):
-    """Yields (item, function(item), None) for each item, in their order.
-
-    If function raises Unavailable or a download fails, it is (item, None, why). Raises
-    ConnectionError if the index cannot be reached, and every other OSError.
-    """
     pool = ThreadPoolExecutor(CONNECTIONS)
-    ahead = collections.deque()  # (item, Future) of the next calls
+    ahead = collections.deque()  # (row, Future) of the next downloads
     failed = Failures()
-    items = iter(items)
+    rows = iter(rows)
     try:
         while True:
-            while len(ahead) < 2 * CONNECTIONS and (item := next(items, None)):
-                ahead.append((item, pool.submit(function, item)))
+            while len(ahead) < 2 * CONNECTIONS and (row := next(rows, None)):
+                ahead.append((row, pool.submit(fetch, row, cache)))
             if not ahead:
                 return
-            item, future = ahead.popleft()
-            yield item, *outcome(future, failed)
+            row, future = ahead.popleft()
+            yield outcome(row, future, failed)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -289,12 +272,12 @@ class Failures:
         return not self.reached or self.in_a_row == CONNECTIONS
 
 
-def outcome(future, failed):
-    """(what the Future comes to, None) or (None, why it fails). Raises what in_threads() does."""
-    result = None
+def outcome(row, future, failed):
+    """The Sdist that the Future of fetch() comes to. Raises what sdists() does."""
+    path = None
     problem = None
     try:
-        result = future.result()
+        path = future.result()
     except Unavailable as e:
         problem = str(e)
     except OSError as e:  # every exception of requests is one
@@ -302,16 +285,16 @@ def outcome(future, failed):
             raise
         failed.in_a_row += 1
         if failed.mean_no_network():
-            raise ConnectionError(type(e).__name__) from e
-        return None, f"download failed ({type(e).__name__})"
+            raise ConnectionError(f"{type(e).__name__} on {row.project}") from e
+        return Sdist(row, None, f"download failed ({type(e).__name__})")
     failed.in_a_row = 0
     failed.reached = True
-    return result, problem
+    return Sdist(row, path, problem)
 
 
 def main():
     try:
-        rows = read_manifest(float(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_MB)
+        rows = read_manifest(float(sys.argv[1]) if len(sys.argv) > 1 else 36)
     except ValueError:
         fail(f"{sys.argv[1]} is no number of MB")
     try:

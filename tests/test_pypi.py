@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import prepare
-from data import extend_manifest, pypi
+from data import pypi
 from data.sources import read_file
 from tests.preparing import workflow, write_tar
 
@@ -58,21 +58,17 @@ def index(monkeypatch):
     pypi.index.cache_clear()
 
 
-def publish(server, tmp_path, name, answer=None, numbers=(0,)):
-    """Puts an sdist of these workflow()s on the index, or another answer in its place.
-
-    Returns its Row.
-    """
-    files = {f"{name}-1/setup.py": "raise SystemExit"}
-    for i in numbers:
-        files[f"{name}-1/.github/workflows/{i}.yml"] = workflow(i)
+def publish(server, tmp_path, name, answer=None):
+    """Puts an sdist on the index, or another answer in its place. Returns its Row."""
+    files = {
+        f"{name}-1/.github/workflows/ci.yml": workflow(),
+        f"{name}-1/setup.py": "raise SystemExit",
+    }
     write_tar(tmp_path / name, files)
     data = (tmp_path / name).read_bytes()
+    server.files[f"/simple/{name}/"] = f'<a href="/f/{name}-1.tar.gz">{name}-1.tar.gz</a>'.encode()
+    server.files[f"/f/{name}-1.tar.gz"] = answer or data
     sha256 = hashlib.sha256(data).hexdigest()
-    url = f"/f/{name}-1.tar.gz"
-    page = f'<a href="{url}#sha256={sha256}">{name}-1.tar.gz</a>'
-    server.files[f"/simple/{name}/"] = page.encode()
-    server.files[url] = answer or data
     return pypi.Row(name, "1", f"{name}-1.tar.gz", len(data), sha256, 1, 1)
 
 
@@ -88,7 +84,7 @@ def test_sdists_are_fetched_once_and_verified_and_those_not_to_be_had_say_why(in
     assert {sdist.row.project: sdist.problem for sdist in found} == {
         "good": None,
         "flaky": None,
-        "gone": "the index has no such project",
+        "gone": "the project is gone from the index",
         "empty": "the file is gone from the index",
         "forged": "its sha256 is not the manifest's",
         "longer": "its sha256 is not the manifest's",
@@ -145,72 +141,3 @@ def test_the_manifest_is_sound_and_its_best_rows_come_first():
     few = pypi.read_manifest(1)
     size = sum(row.size_bytes for row in few)
     assert few == rows[: len(few)] and size <= 1e6 < size + rows[len(few)].size_bytes
-
-
-@pytest.fixture
-def extend(index, tmp_path, monkeypatch):
-    """Runs extend_manifest.py on names. Returns {project: Row} of its manifest, of two before."""
-    old = publish(index, tmp_path, "old")
-    monkeypatch.setattr(pypi, "CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pypi, "MANIFEST", str(tmp_path / "manifest.tsv"))
-    monkeypatch.setattr(pypi, "DEFAULT_MB", old.size_bytes / 1e6)
-    monkeypatch.setattr("sys.argv", ["extend_manifest.py", str(tmp_path / "names.txt")])
-    # a larger row than those to come: "old" is the default data, and this one is no longer
-    second = old._replace(project="second", filename="second-1.tar.gz", size_bytes=10**6)
-    lines = ["\t".join(map(str, row)) + "\n" for row in (pypi.Row._fields, old, second)]
-    (tmp_path / "manifest.tsv").write_text("".join(lines))
-    list(pypi.sdists([old], pypi.CACHE))
-
-    def run(*names):
-        (tmp_path / "names.txt").write_text("\n".join(names))
-        extend_manifest.main()
-        return {row.project: row for row in pypi.read_manifest(float("inf"))}
-
-    return run
-
-
-def test_projects_with_new_workflows_join_after_the_default_data(extend, index, tmp_path, capsys):
-    sdists = {"same": [0], "one": [1, 0], "three": [2, 3, 4], "again": [4], "none": []}
-    for name, numbers in sdists.items():
-        publish(index, tmp_path, name, numbers=numbers)
-    default = pypi.read_manifest(pypi.DEFAULT_MB)
-    rows = extend("same", "one", "", "three", "Three", "again", "none", "absent", "OLD", "second")
-    assert list(rows) == ["old", "second", "three", "one"]
-    assert pypi.read_manifest(pypi.DEFAULT_MB) == default
-    assert (rows["one"].workflows, rows["one"].new_workflows) == (2, 1)
-    assert rows["three"].size_bytes == len(index.files["/f/three-1.tar.gz"])
-    assert "none-1.tar.gz" not in os.listdir(pypi.CACHE)
-    asked = [path for path in index.asked if path.startswith("/simple")]
-    assert len(asked) == len(set(asked)) and "/simple/second/" not in asked
-    said = capsys.readouterr().out
-    assert " 4  new workflows" in said and " 1  the index has no such project" in said
-
-
-def test_an_interrupted_extension_loses_nothing_that_was_found(
-    extend, index, tmp_path, monkeypatch
-):
-    for i in range(1, 4):
-        publish(index, tmp_path, f"p{i}", numbers=[i])
-    add = extend_manifest.Manifest.add
-
-    def interrupted_at_p3(manifest, row, hashes):
-        if row.project == "p3":
-            raise KeyboardInterrupt
-        return add(manifest, row, hashes)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(extend_manifest.Manifest, "add", interrupted_at_p3)
-        with pytest.raises(KeyboardInterrupt):
-            extend("p1", "p2", "p3")
-    index.asked.clear()
-    assert set(extend("p1", "p2", "p3")) == {"old", "second", "p1", "p2", "p3"}
-    assert not {"/simple/p1/", "/simple/p2/"} & set(index.asked)
-
-
-def test_an_extension_that_finds_nothing_leaves_the_manifest_as_it_is(extend, tmp_path, capsys):
-    before = (tmp_path / "manifest.tsv").read_bytes()
-    extend("absent")
-    with pytest.raises(SystemExit):
-        extend("old", "")
-    assert "names no project that the manifest lacks" in capsys.readouterr().err
-    assert (tmp_path / "manifest.tsv").read_bytes() == before
