@@ -45,6 +45,7 @@ class SamplingParams:
     min_p: float = 0.0  # only those at least so many times as likely as the likeliest; 0.0: all
     seed: int = 1337  # sample i follows from (seed, i)
     rules: str | None = DEFAULT_RULES  # what tct.Matcher holds a sample to; None: nothing
+    goes_back: bool = True  # where it is refused; False: it finishes there, that token its last
 
     def is_greedy(self):
         """Whether there is no chance in it; no float32 is between that and 0.0."""
@@ -61,6 +62,7 @@ class Finish:
     BUDGET = "budget"  # max_new_tokens made it close
     CUT = "cut"  # it ran out of tokens
     UNTIL = "until"  # the caller of generate() had enough
+    REFUSED = "refused"  # it went wrong, and was not to go back
 
 
 class Sample(NamedTuple):
@@ -289,16 +291,26 @@ class Row:
         self.unread = window[n_read:]
         return n_read
 
+    def give_up(self, token, is_taken):
+        """It finishes with this token, which was wrong."""
+        if not is_taken:
+            self.tokens.append(token)
+        self.finish = Finish.REFUSED
+
     def repeats_itself(self):
         """Whether what it wrote last is the same few tokens again and again."""
-        n_written = len(self.tokens) - self.n_prompt
-        return n_written >= RECENT and len(set(self.tokens[-RECENT:])) < DISTINCT
+        return repeats(self.tokens, self.n_prompt)
 
     def has_ended(self):
         """Whether its last token closed the workflow."""
         if self.matcher is None:
             return bytes_of(self.tokens[-1]).endswith(EOD.encode())
         return self.matcher.is_terminated()
+
+
+def repeats(tokens, n_prompt=0):
+    """Whether the last of them, after a prompt of n_prompt, are the same few again and again."""
+    return len(tokens) - n_prompt >= RECENT and len(set(tokens[-RECENT:])) < DISTINCT
 
 
 def fork(matcher):
@@ -394,7 +406,9 @@ def take_tokens(rows, cache, logits, params):
         row.n_drawn += 1
         is_taken = row.take(drawn[b])
         is_wrong = not is_taken or row.repeats_itself()
-        if is_wrong and row.can_go_back():
+        if is_wrong and not params.goes_back:
+            row.give_up(drawn[b], is_taken)
+        elif is_wrong and row.can_go_back():
             cache.length[b] = row.go_back(vocab_size=logits.size(1))
         elif is_taken:
             grown.append(row)
