@@ -70,7 +70,9 @@ dtype = "auto"  # of the matrix products: 'auto', 'float32', 'bfloat16'
 config = configure(globals())
 
 MAX_RETURN = 3.0  # of a token: a rare long workflow is not to outweigh all others
-BATCH_TOKENS = 4096  # of samples in one forward pass: their logits are 32 kB a token
+BATCH_TOKENS = (
+    512  # of samples in one forward pass: logits take 32 kB a token; on a CPU more is slower
+)
 
 
 def check_settings():
