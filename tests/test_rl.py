@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,7 +11,7 @@ import torch
 import tct_github_workflow as tct
 from metrics.likelihood import Window, fill_batch
 from tests.sampling import TRAIN, encode, make_model, write_run
-from tests.training import ROOT
+from tests.training import ROOT, checkpoint
 
 SETTINGS = {  # of train.py, that rl.py goes on with
     "learning_rate": 0.02,
@@ -51,23 +49,21 @@ def fill_documents(documents):
     return fill_batch(windows, documents, tct.vocab_size())
 
 
-def start(trained, out, *arguments):
-    command = [sys.executable, "rl.py", f"--trained={trained}", f"--out_dir={out}", "--device=cpu"]
-    return subprocess.Popen(
-        [*command, *SHORT, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(trainer, trained):
+    """Starts rl.py, which writes to a folder: its process id."""
+    command = [os.path.join(ROOT, "rl.py"), f"--trained={trained}", "--device=cpu", *SHORT]
+
+    def call(out, *arguments):
+        return trainer.start(f"--out_dir={out}", *arguments, command=command)
+
+    return call
 
 
-def run(trained, out, *arguments):
-    """(exit code, stdout, stderr)"""
-    process = start(trained, out, *arguments)
-    said, complaint = process.communicate()
-    return process.returncode, said, complaint
+@pytest.fixture
+def run(trainer, start):
+    """Runs it: (exit code, what it said)."""
+    return lambda out, *arguments: trainer.end(start(out, *arguments))
 
 
 def read_log(folder):
@@ -75,33 +71,32 @@ def read_log(folder):
         return [json.loads(line) for line in f]
 
 
-def test_what_the_matcher_refuses_becomes_rarer(trained, tmp_path):
-    code, said, complaint = run(trained, tmp_path / "out", "--max_iters=60", "--lr_scale=0.5")
-    assert code == 0, complaint
-    refused = [record["refused_per_token"] for record in read_log(tmp_path / "out")]
-    assert sum(refused[-10:]) < 0.7 * sum(refused[:10])
+def test_what_the_matcher_refuses_becomes_rarer(run, tmp_path):
+    code, said = run(tmp_path, "--max_iters=60", "--lr_scale=0.5")
+    assert code == 0, said
     assert "--constrained=False" in said  # what to do next
+    refused = [record["refused_per_token"] for record in read_log(tmp_path)]
+    assert sum(refused[-10:]) < 0.7 * sum(refused[:10])
 
 
-def test_a_killed_run_resumes_to_the_same_weights(trained, tmp_path):
-    flags = ["--max_iters=30", "--eval_interval=5"]
-    code, _, complaint = run(trained, tmp_path / "straight", *flags)
-    assert code == 0, complaint
+def test_a_killed_run_resumes_to_the_same_weights(start, run, trainer, tmp_path):
+    flags = ["--max_iters=20", "--eval_interval=5"]
+    code, said = run(tmp_path / "straight", *flags)
+    assert code == 0, said
     out = tmp_path / "broken"
-    process = start(trained, out, *flags)
-    while not (out / "ckpt.pt").exists() and process.poll() is None:
+    pid = start(out, *flags)
+    while not (out / "ckpt.pt").exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    code, said, complaint = run(trained, out, *flags, "--init_from=resume")
-    assert code == 0 and "iter 30/30" in said, complaint
-    ends = [
-        torch.load(folder / "ckpt.pt", weights_only=True) for folder in (tmp_path / "straight", out)
-    ]
-    assert ends[0]["iter_num"] == ends[1]["iter_num"] == 30
-    for name, weight in ends[0]["model"].items():
-        assert torch.equal(weight, ends[1]["model"][name]), name
-    code, said, _ = run(trained, out, *flags, "--init_from=resume")
+    os.kill(pid, signal.SIGKILL)
+    trainer.end(pid)
+    code, said = run(out, *flags, "--init_from=resume")
+    assert code == 0 and "iter 20/20" in said, said
+    straight = checkpoint(tmp_path / "straight")
+    broken = checkpoint(out)
+    assert straight["iter_num"] == broken["iter_num"] == 20
+    for name, weight in straight["model"].items():
+        assert torch.equal(weight, broken["model"][name]), name
+    code, said = run(out, *flags, "--init_from=resume")
     assert code == 0 and "nothing to do" in said
 
 
@@ -115,13 +110,14 @@ def test_a_killed_run_resumes_to_the_same_weights(trained, tmp_path):
         (["--data_dir=nowhere"], "cannot use the data in nowhere"),
     ],
 )
-def test_bad_settings_are_one_line(trained, tmp_path, arguments, words):
-    code, _, complaint = run(trained, tmp_path / "out", *arguments)
-    assert code == 1 and words in complaint and len(complaint.splitlines()) == 1, complaint
+def test_bad_settings_are_one_line(run, tmp_path, arguments, words):
+    code, said = run(tmp_path, *arguments)
+    assert code == 1 and words in said and "Traceback" not in said, said
+    assert not (tmp_path / "ckpt.pt").exists()
 
 
-def test_the_trained_run_is_never_written_over(trained):
+def test_the_trained_run_is_never_written_over(run, trained):
     before = (trained / "ckpt.pt").read_bytes()
-    code, _, complaint = run(trained, trained)
-    assert code == 1 and "name another folder" in complaint
+    code, said = run(trained)
+    assert code == 1 and "name another folder" in said
     assert (trained / "ckpt.pt").read_bytes() == before

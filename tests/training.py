@@ -109,7 +109,8 @@ for line in sys.stdin:
 
 
 class Trainer:
-    """Runs train.py in forks of a process that has already imported torch, which takes seconds."""
+    """Runs train.py, or rl.py, in forks of a process that has already imported torch, which takes
+    seconds."""
 
     def __init__(self, folder, threads=1):
         env = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": str(threads)}
@@ -128,13 +129,13 @@ class Trainer:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, *args, env=None, limit=0, output=None):
-        """The process id of train.py. output: a file for what it says, other than self.output;
-        limit: the largest file that it may write."""
+    def start(self, *args, command=(TRAIN, *TINY), env=None, limit=0, output=None):
+        """The process id of train.py. command: what the arguments are added to; output: a file for
+        what it says, other than self.output; limit: the largest file that it may write."""
         if output is None:
             output = self.output
             output.write_text("")
-        return self.ask([[TRAIN, *TINY, *map(str, args)], env or {}, str(output), limit])
+        return self.ask([[*command, *map(str, args)], env or {}, str(output), limit])
 
     def end(self, pid):
         """(exit code, output) of train.py, when it is done."""
