@@ -53,7 +53,7 @@ out_dir = "out-rl"  # this run's folder; one that is already in it is moved asid
 init_from = "trained"  # 'trained', or 'resume': continue from out_dir/ckpt.pt
 seed = 1337  # of the samples and of the order of the real workflows
 # what is learned
-num_samples = 48  # workflows that a step draws
+num_samples = 64  # workflows that a step draws
 max_new_tokens = 1024  # tokens per workflow, at most
 temperature = 0.8  # of the samples, as in sample.py, and of the model whose gradient is followed
 rules = DEFAULT_RULES  # what a workflow is refused by: a name in tct_github_workflow/rules.py
@@ -61,7 +61,7 @@ reward_weight = 0.3  # of a workflow's reward in the loss, beside nats per token
 batch_size = 4  # rows of real workflows in a step
 # steps
 max_iters = 100  # steps in the whole run
-lr_scale = 0.1  # of the learning rates that the run was trained with
+lr_scale = 0.05  # of the learning rates that the run was trained with
 warmup_iters = 5  # steps in which the learning rates rise from 0; then they fall to 0
 eval_interval = 50  # steps between evaluations on all of val, each followed by a checkpoint
 # machine

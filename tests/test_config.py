@@ -94,7 +94,7 @@ def test_help_shows_settings_with_their_comments(script, monkeypatch):
     assert text.count("--out_dir=") == 1  # train.py assigns to it again, further down
 
 
-@pytest.mark.parametrize("name", ["prepare.py", "train.py", "sample.py", "eval.py"])
+@pytest.mark.parametrize("name", ["prepare.py", "train.py", "rl.py", "sample.py", "eval.py"])
 def test_every_script_explains_its_settings_and_refuses_unknown_ones(script, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
     with open(os.path.join(ROOT, name), encoding="utf-8") as f:
