@@ -30,7 +30,6 @@ import glob
 import importlib.util
 import itertools
 import json
-import multiprocessing
 import os
 import shlex
 import shutil
@@ -54,7 +53,7 @@ from data.digest import digest, masked_digest
 from data.inspect_folder import inspect_folder
 from data.kinds import READABLE, kind_of, suffix_of
 from data.masks import write_masks
-from data.parallel import available_cores, end_workers, in_parallel
+from data.parallel import available_cores, end_workers, in_parallel, kill_workers
 from data.sources import Workflow, read_file, read_input
 from data.split import (
     choose_validation,
@@ -383,8 +382,7 @@ def clean_up_at_signals(bar):
         bar.close()
         print("prepare.py: interrupted; run it again to start afresh", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        for worker in multiprocessing.active_children():
-            worker.kill()
+        kill_workers(num_workers or available_cores())
         atexit._run_exitfuncs()
         os._exit(128 + number)  # without waiting for downloads under way
 

@@ -75,6 +75,16 @@ def end_workers(num_workers):
         worker_pool.cache_clear()
 
 
+def kill_workers(num_workers):
+    """Ends the processes at once, if there are any, before this process ends."""
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()
+    if workers:
+        # A thread may be writing to them, for ever now; the end of Python would wait for it.
+        worker_pool(num_workers)._call_queue.cancel_join_thread()
+
+
 def chunks(items, size_of):
     """Yields lists of CHUNK_ITEMS items, or of about CHUNK_BYTES; the last may be empty.
 
