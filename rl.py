@@ -1,20 +1,24 @@
-"""Reinforcement learning after train.py: a model writes workflows with nothing to hold it, and
-what would be accepted becomes likelier.
+"""Reinforcement learning after train.py: a model writes workflows with nothing
+to hold it, and what would be accepted becomes likelier.
 
-    python rl.py                                            the run in out/, into out-rl/
-    python rl.py --trained=experiments/a --out_dir=out-a
-    python rl.py --init_from=resume                         continue
-    python sample.py --out_dir=out-rl --constrained=False   what it writes now
+    python rl.py                                      from out/ to out-rl/
+    python rl.py --trained=a/run --out_dir=a/run-rl
+    python rl.py --init_from=resume                   continue
+    python sample.py --out_dir=out-rl --constrained=False
 
-A step draws num_samples workflows, each of which ends where the matcher refuses a token or it
-repeats itself. That costs 1; each token before it earns what tokens cost on average, so that
-neither short nor long workflows pay by being so. It is REINFORCE
-(https://doi.org/10.1007/BF00992696) with the differential return of average-reward methods
-(Sutton and Barto, Reinforcement Learning, 10.3). The same step holds the model to what it predicted
-for real workflows before.
+A step draws num_samples workflows, each of which ends where the matcher
+refuses a token or it repeats itself. That costs 1; each token before it earns
+what tokens cost on average, so that neither short nor long workflows pay by
+being so. It is REINFORCE (https://doi.org/10.1007/BF00992696) with the
+differential return of average-reward methods (Sutton and Barto, Reinforcement
+Learning, 10.3). The same step holds the model to what it predicted for real
+workflows before.
 
 Reads   trained/ckpt_best.pt (or ckpt.pt), and the data folder that it names.
 Writes  out_dir/: ckpt.pt, config.json, training.log, log.jsonl.
+
+A run that was killed and resumed ends with the same weights as one that was
+not, on a CPU bit for bit.
 """
 
 import contextlib
@@ -265,9 +269,9 @@ def log_step(samples, change):
     seconds_per_step = (time.perf_counter() - loop_began) / (progress.iter_num - first_iter)
     minutes, seconds = divmod(round(seconds_per_step * (max_iters - progress.iter_num)), 60)
     log.say(
-        f"iter {progress.iter_num}/{max_iters} | accepted {accepted:.0%} | "
-        f"refused {refused_per_token:.2%} of tokens | length {mean_length:.0f} | "
-        f"change {change:.4f} nats | {minutes}m{seconds:02d}s left"
+        f"iter {progress.iter_num}/{max_iters} | "
+        f"accepted {accepted:.0%}, {mean_length:.0f} tokens | refused {refused_per_token:.2%} | "
+        f"change {change:.4f} | {minutes}m{seconds:02d}s left"
     )
     log.record(
         iter=progress.iter_num,
@@ -294,8 +298,9 @@ def save_checkpoint():
 # ---- the loop
 
 log.say(
-    f"{len(val_documents):,} validation workflows; a step draws {num_samples} workflows and reads "
-    f"{batch_size} of {len(rows):,} rows of real ones"
+    f"a step draws {num_samples} workflows, and reads {batch_size} of {len(rows):,} real rows\n"
+    "accepted: of those drawn, and their mean length; refused: of the tokens drawn;\n"
+    "change: KL from the model before, in nats per token of real workflows"
 )
 if progress.iter_num == 0:
     log.say(f"eval 0 | {evaluate():.4f} bits/byte")
