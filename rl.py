@@ -74,9 +74,8 @@ dtype = "auto"  # of the matrix products: 'auto', 'float32', 'bfloat16'
 config = configure(globals())
 
 MAX_RETURN = 3.0  # of a token: a rare long workflow is not to outweigh all others
-BATCH_TOKENS = (
-    512  # of samples in one forward pass: logits take 32 kB a token; on a CPU more is slower
-)
+# of samples in one forward pass; their logits take 32 kB each, and on a CPU more is slower
+BATCH_TOKENS = 512
 
 
 def check_settings():
@@ -84,17 +83,18 @@ def check_settings():
         if config[key] < 1:
             fail(f"{key} must be at least 1, not {config[key]}.")
     if temperature <= 0:
-        fail(
-            f"temperature must be above 0, not {temperature}: the likeliest token teaches nothing."
-        )
+        fail(f"temperature must be above 0, not {temperature}: without chance nothing is learned.")
     if init_from not in ("trained", "resume"):
         fail(f"--init_from={init_from}: trained or resume is needed.")
     if rules not in RULES:
         fail(f"--rules={rules}: one of {', '.join(RULES)} is needed.")
+    if processes.world_size > 1:
+        fail("this is one process: start it with python, not torchrun.")
     if os.path.abspath(out_dir) == os.path.abspath(trained):
         fail(f"--out_dir={out_dir} is the trained run itself: name another folder to write to.")
 
 
+processes = Processes()
 check_settings()
 
 # ---- the model, from the trained run or from a checkpoint
@@ -143,7 +143,7 @@ val_bytes = sum(meta["val"]["bytes"] for meta in data.metas.values())
 
 # ---- this run's folder
 
-log = RunLog(is_first=True)
+log = RunLog(processes.is_first)
 try:
     aside = make_folder(out_dir, is_new=init_from == "trained")
     write_config(out_dir, config, {"device": hardware.description, "dtype": dtype, "trained": run})
@@ -254,10 +254,12 @@ def update_weights():
 
 
 def evaluate():
-    """Bits per byte on all of val."""
+    """Bits per byte on all of val, to the log."""
     with autocast:
         nats = token_nats(model, val_documents).sum()
-    return bits_per_byte(nats, val_bytes)
+    val_bits_per_byte = bits_per_byte(nats, val_bytes)
+    log.say(f"eval {progress.iter_num} | {val_bits_per_byte:.4f} bits/byte")
+    log.record(iter=progress.iter_num, val_bits_per_byte=val_bits_per_byte)
 
 
 def log_step(samples, change):
@@ -303,7 +305,7 @@ log.say(
     "change: KL from the model before, in nats per token of real workflows"
 )
 if progress.iter_num == 0:
-    log.say(f"eval 0 | {evaluate():.4f} bits/byte")
+    evaluate()
 signals = listen_for_signals()
 first_iter = progress.iter_num
 loop_began = time.perf_counter()
@@ -315,7 +317,7 @@ while progress.iter_num < max_iters and not signals:
     progress.iter_num += 1
     log_step(samples, change)
     if progress.iter_num % eval_interval == 0 or progress.iter_num == max_iters:
-        log.say(f"eval {progress.iter_num} | {evaluate():.4f} bits/byte")
+        evaluate()
         save_checkpoint()
 
 # ---- the end
@@ -323,7 +325,7 @@ while progress.iter_num < max_iters and not signals:
 if signals:
     save_checkpoint()
     log.say(f"stopped by {signals[0]}; {ckpt_path} holds step {progress.iter_num}. To continue:")
-    log.say(command_to_resume(Processes()))
+    log.say(command_to_resume(processes))
     sys.exit(128 + signal.SIGTERM)
 log.say(
     f"done; {ckpt_path} holds step {progress.iter_num}. "
