@@ -41,7 +41,7 @@ from metrics.likelihood import bits_per_byte, fill_batch, make_batches, token_na
 from run.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
 from run.commands import command_for, command_to_resume
 from run.device import choose_device
-from run.log import RunLog, make_folder, write_config
+from run.log import RunLog, make_folder, time_left, write_config
 from run.processes import Processes, listen_for_signals
 from run.screen import guard_screens
 from sample import load as load_run
@@ -102,6 +102,7 @@ check_settings()
 model_before, checkpoint = load_run(trained, device)
 model = copy.deepcopy(model_before)  # both without dropout
 run = checkpoint["config"]  # the settings of the trained run
+checkpoint.pop("optimizers", None)  # or they would take memory through the whole run
 hardware = choose_device(device)
 dtype, _ = hardware.choose_dtype(dtype)
 autocast = contextlib.nullcontext()
@@ -123,6 +124,7 @@ if init_from == "resume":
         restore(saved, model, optimizers)
     except ValueError as e:
         fail(e)
+    del saved
     if progress.iter_num >= max_iters:
         print(f"nothing to do: {ckpt_path} holds step {progress.iter_num} of {max_iters}.")
         sys.exit(0)
@@ -166,7 +168,7 @@ def draw_workflows():
         goes_back=False,
     )
     # a copy in bfloat16 draws twice as fast
-    reader = copy.deepcopy(model).to(getattr(torch, dtype)).eval()
+    reader = copy.deepcopy(model).to(getattr(torch, dtype))
     return list(generate(reader, [((), ())] * num_samples, params))
 
 
@@ -268,12 +270,13 @@ def log_step(samples, change):
     accepted = len(finished) / num_samples
     refused_per_token = (num_samples - len(finished)) / n_tokens
     mean_length = sum(len(sample.tokens) for sample in finished) / max(1, len(finished))
-    seconds_per_step = (time.perf_counter() - loop_began) / (progress.iter_num - first_iter)
-    minutes, seconds = divmod(round(seconds_per_step * (max_iters - progress.iter_num)), 60)
+    spent_in_loop = time.perf_counter() - loop_began
+    n_done = progress.iter_num - first_iter
+    left = time_left(spent_in_loop, n_done, max_iters - progress.iter_num)
     log.say(
         f"iter {progress.iter_num}/{max_iters} | "
         f"accepted {accepted:.0%}, {mean_length:.0f} tokens | refused {refused_per_token:.2%} | "
-        f"change {change:.4f} | {minutes}m{seconds:02d}s left"
+        f"change {change:.4f} | {left} left"
     )
     log.record(
         iter=progress.iter_num,

@@ -37,7 +37,7 @@ from model import GPT, GPTConfig
 from run.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
 from run.commands import command_for, command_to_resume
 from run.device import choose_device
-from run.log import Interval, RunLog, make_folder, write_config
+from run.log import Interval, RunLog, make_folder, time_left, write_config
 from run.processes import Processes, is_loss_of_others, listen_for_signals
 from run.screen import guard_screens
 
@@ -519,12 +519,13 @@ def log_interval_end(loss, norm, lr):
     progress.seconds += spent
     tokens_per_s = interval.n_targets / spent
     mfu = raw_model.estimate_mfu(tokens_per_s / world_size, hardware.description)
-    seconds_per_step = (time.perf_counter() - loop_began) / (progress.iter_num - first_iter)
-    minutes, seconds = divmod(round(seconds_per_step * (max_iters - progress.iter_num)), 60)
+    spent_in_loop = time.perf_counter() - loop_began
+    n_done = progress.iter_num - first_iter
+    left = time_left(spent_in_loop, n_done, max_iters - progress.iter_num)
     mfu_text = f"mfu {mfu:.1%} | " if mfu else ""
     log.say(
         f"iter {progress.iter_num}/{max_iters} | loss {loss:.4f} nats | lr {lr:.2g} | "
-        f"norm {norm:.2f} | {tokens_per_s:,.0f} tok/s | {mfu_text}{minutes}m{seconds:02d}s left"
+        f"norm {norm:.2f} | {tokens_per_s:,.0f} tok/s | {mfu_text}{left} left"
     )
     log.record(
         iter=progress.iter_num,

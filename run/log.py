@@ -69,6 +69,12 @@ class Interval:
         return time.perf_counter() - self.began - self.eval_seconds
 
 
+def time_left(seconds, n_done, n_left):
+    """How long n_left more steps take, as "4m20s". seconds: what n_done took."""
+    minutes, seconds = divmod(round(seconds / n_done * n_left), 60)
+    return f"{minutes}m{seconds:02d}s"
+
+
 class RunLog:
     """The log of one process; all but the first of several are silent."""
 

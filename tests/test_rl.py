@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tct_github_workflow as tct
-from metrics.likelihood import Window, fill_batch
+from metrics.likelihood import fill_batch, make_batches
 from tests.sampling import TRAIN, encode, make_model, write_run
 from tests.training import ROOT, checkpoint
 
@@ -33,7 +33,10 @@ def trained(tmp_path_factory):
     checkpoint = torch.load(path, weights_only=True)
     model = make_model()
     model.load_state_dict(checkpoint["model"])
-    idx, targets = fill_documents([encode(workflow) for workflow in TRAIN])
+    documents = [encode(workflow) for workflow in TRAIN]
+    lengths = [len(ids) for ids in documents]
+    (windows,) = make_batches(lengths, model.config.block_size, batch_tokens=4096)
+    idx, targets = fill_batch(windows, documents, tct.vocab_size())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(25):
         model(idx, targets)[1].backward()
@@ -41,12 +44,6 @@ def trained(tmp_path_factory):
         optimizer.zero_grad()
     torch.save({**checkpoint, "model": model.state_dict(), "config": SETTINGS}, path)
     return folder
-
-
-def fill_documents(documents):
-    """idx, targets (B, T) of documents that fit a window."""
-    windows = [Window(len(ids), number, 0, 0) for number, ids in enumerate(documents)]
-    return fill_batch(windows, documents, tct.vocab_size())
 
 
 @pytest.fixture
