@@ -22,6 +22,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from loss import HeadLoss, cap_slope
 from muon import Muon
+from tct_github_workflow.vocab import token_parts
 
 # FLOP/s in bf16, dense, from the data sheets (SXM)
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -35,6 +36,7 @@ class GPTConfig:
     n_head: int = 6
     n_embd: int = 384
     dropout: float = 0.0
+    part_share: float = 0.0  # of the embeddings of its parts, joins a token's
 
     @property
     def head_dim(self):
@@ -300,6 +302,39 @@ class KVCache:
         return stored.to(new.dtype)
 
 
+class AddParts(nn.Module):
+    """Makes of the embeddings (V, C) of tokens those that are used: a share of its parts' joins
+    each token's.
+
+    Half of the tokens are seen a few times only in a small data set, but most are spelled by more
+    frequent ones, "actions/checkout@v3" as "actions/checkout@v4" is. Of the parts the first and the last count, as
+    they are after one round of this themselves. (The idea is that of subwords in
+    https://arxiv.org/abs/1607.04606.)
+    """
+
+    n_rounds = 2  # 2: parts of parts, too
+
+    def __init__(self, vocab_size, share):
+        super().__init__()
+        first = torch.zeros(vocab_size, dtype=torch.int64)
+        last = torch.zeros(vocab_size, dtype=torch.int64)
+        shares = torch.zeros(vocab_size, 1)
+        for token, parts in enumerate(token_parts()):
+            if parts:
+                first[token] = parts[0]
+                last[token] = parts[-1]
+                shares[token] = share
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("last", last, persistent=False)
+        self.register_buffer("shares", shares, persistent=False)  # 0 for what has no parts
+
+    def forward(self, weight):
+        joined = weight
+        for _ in range(self.n_rounds):
+            joined = weight + self.shares * (joined[self.first] + joined[self.last])
+        return joined
+
+
 class GPT(nn.Module):
     cap = 15.0  # logits stay within +-cap
 
@@ -322,12 +357,24 @@ class GPT(nn.Module):
             self.value_embeds.append(embed)
         # how much of the embedding joins the stream again before each block
         self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
+        self.add_parts = nn.Identity()
+        if config.part_share:
+            self.add_parts = AddParts(config.vocab_size, config.part_share)
         self.dropout = nn.Dropout(config.dropout)
         positions = torch.arange(config.block_size)
         cos, sin = rotary(positions, config.head_dim)
         self.register_buffer("cos", cos, persistent=False)  # (block_size, hd / 2)
         self.register_buffer("sin", sin, persistent=False)
         self.init_weights()
+
+    @torch.no_grad()
+    def fold_parts(self):
+        """Turns part_share into plain weights with the same logits, quicker and no less good to
+        train on from."""
+        for module in [self.wte, *self.value_embeds, self.lm_head]:
+            module.weight.copy_(self.add_parts(module.weight))
+        self.add_parts = nn.Identity()
+        self.config.part_share = 0.0
 
     def init_weights(self):
         """What writes to the stream or the logits starts at zero: blocks as the identity, all
@@ -347,7 +394,7 @@ class GPT(nn.Module):
 
     def trunk(self, idx, cos, sin, mask=None, cache=None):
         """idx (B, T) -> (B, T, C), what the head reads."""
-        x = self.wte(idx)
+        x = F.embedding(idx, self.add_parts(self.wte.weight))
         x = F.rms_norm(x, (self.config.n_embd,))
         x = self.dropout(x)
         x0 = x
@@ -356,7 +403,7 @@ class GPT(nn.Module):
             value_embed = None
             if i >= n_plain:
                 embed = self.value_embeds[i - n_plain]
-                value_embed = embed(idx)
+                value_embed = F.embedding(idx, self.add_parts(embed.weight))
             x = x + self.x0_lambdas[i] * x0
             x = block(x, cos, sin, mask, cache, value_embed)
         return norm(x)
@@ -366,7 +413,8 @@ class GPT(nn.Module):
 
         https://arxiv.org/abs/2408.00118
         """
-        logits = self.lm_head(x).float()
+        weight = self.add_parts(self.lm_head.weight)
+        logits = F.linear(x, weight.to(x.dtype)).float()
         return logits * cap_slope(logits, self.cap)
 
     def forward(self, idx, targets=None, reduction="mean", windows=None, validity=None):
@@ -389,7 +437,7 @@ class GPT(nn.Module):
             return self.head(x), None
         total, losses = HeadLoss.apply(
             x.flatten(0, 1),
-            self.lm_head.weight,
+            self.add_parts(self.lm_head.weight),
             targets.flatten(),
             self.cap,
             torch.is_grad_enabled(),
@@ -452,7 +500,14 @@ class GPT(nn.Module):
         return self.head(x[row, last])
 
     def configure_optimizers(
-        self, learning_rate, embedding_lr, unembedding_lr, weight_decay, betas, bf16
+        self,
+        learning_rate,
+        embedding_lr,
+        unembedding_lr,
+        weight_decay,
+        embedding_decay,
+        betas,
+        bf16,
     ):
         """[Muon for the matrices of the blocks, AdamW for the rest].
 
@@ -470,7 +525,7 @@ class GPT(nn.Module):
         head = [self.lm_head.weight]
         lambdas = [self.x0_lambdas]
         groups = [
-            {"params": embeddings, "lr": embedding_lr},
+            {"params": embeddings, "lr": embedding_lr, "weight_decay": embedding_decay},
             {"params": head, "lr": unembedding_lr},
             # their first gradients are rounding errors: a smaller eps makes full steps of them
             {"params": lambdas, "lr": unembedding_lr, "eps": 1e-6},

@@ -113,6 +113,7 @@ optimizers = model.configure_optimizers(
     run["embedding_lr"],
     run["unembedding_lr"],
     run["weight_decay"],
+    0.0,  # the embeddings': what they are now is held to by another weight
     (run["beta1"], run["beta2"]),
     dtype == "bfloat16",
 )

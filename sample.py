@@ -91,6 +91,7 @@ def load(out_dir, device):
         check_hashes(checkpoint, path)
         model = GPT(GPTConfig(**checkpoint["model_args"]))
         model.load_state_dict(checkpoint.pop("model"))
+        model.fold_parts()
     except (FileNotFoundError, NotADirectoryError):
         fail(
             f"there is no {path}. Train a model first (python train.py), or name its folder with "

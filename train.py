@@ -54,6 +54,7 @@ n_head = 6  # attention heads; n_embd / n_head must be even
 n_embd = 384  # width
 block_size = 1024  # tokens per row, position token included; a multiple of 32
 dropout = 0.1  # share of what a block adds to the stream that is dropped in training; 0.0: none
+part_share = 0.5  # of the embeddings of its parts, joins a token's; 0.0: none
 # what is learned
 split_share = 0.1  # of the tokens, spelled by their parts in the first epoch; it falls to 0
 validity_weight = 4.0  # on the probability of what cannot come, beyond cross-entropy; 0.0: none
@@ -64,7 +65,8 @@ max_iters = 1000  # steps in the whole run
 learning_rate = 0.02  # of Muon, for matrices of blocks: an update's root mean square is 0.2 * it
 embedding_lr = 0.2  # of AdamW, for the embeddings
 unembedding_lr = 0.01  # of AdamW, for the head
-weight_decay = 0.1  # of Muon; what AdamW trains has none
+weight_decay = 0.1  # of Muon, times its learning rate
+embedding_decay = 0.03  # of the embeddings, times embedding_lr; the head has none
 beta1 = 0.8  # of AdamW
 beta2 = 0.95  # of AdamW
 grad_clip = 1.0  # largest norm of the gradient; 0.0 switches clipping off
@@ -251,6 +253,7 @@ model_args = dict(
     n_embd=n_embd,
     block_size=block_size,
     dropout=dropout,
+    part_share=part_share,
 )
 
 
@@ -263,7 +266,7 @@ def load_checkpoint():
     found = {**checkpoint["model_args"], "tokenizer_hash": checkpoint["tokenizer_hash"]}
     wanted = {**model_args, "tokenizer_hash": meta["tokenizer_hash"]}
     for key, value in wanted.items():
-        if found[key] != value and key != "dropout":
+        if found.get(key) != value and key != "dropout":
             fail(
                 f"{ckpt_path} has {key} {found[key]}, but the settings or the data say {value}. "
                 "Resume with those of the run."
@@ -371,7 +374,13 @@ torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
 masks = torch.from_numpy(masks).to(device)  # (masks, vocab_size) bool: what might come
 optimizers = raw_model.configure_optimizers(
-    learning_rate, embedding_lr, unembedding_lr, weight_decay, (beta1, beta2), dtype == "bfloat16"
+    learning_rate,
+    embedding_lr,
+    unembedding_lr,
+    weight_decay,
+    embedding_decay,
+    (beta1, beta2),
+    dtype == "bfloat16",
 )
 if init_from == "resume":
     try:
