@@ -36,7 +36,7 @@ class GPTConfig:
     n_head: int = 6
     n_embd: int = 384
     dropout: float = 0.0
-    part_share: float = 0.0  # of the embeddings of its parts, joins a token's
+    part_share: float = 0.0  # of the embeddings of a token's parts, joins its own
 
     @property
     def head_dim(self):
@@ -303,16 +303,14 @@ class KVCache:
 
 
 class AddParts(nn.Module):
-    """Makes of the embeddings (V, C) of tokens those that are used: a share of its parts' joins
-    each token's.
+    """Embeddings (V, C) as they are used: a share of those of its parts joins a token's own.
 
-    Half of the tokens are seen a few times only in a small data set, but most are spelled by more
-    frequent ones, "actions/checkout@v3" as "actions/checkout@v4" is. Of the parts the first and the last count, as
-    they are after one round of this themselves. (The idea is that of subwords in
-    https://arxiv.org/abs/1607.04606.)
+    Most tokens are rare, but merged from what is less so: what is learned of one that holds
+    "actions/checkout@" helps all others that do. Of the parts the first and the last count, and
+    theirs in turn. Subwords do the same in https://arxiv.org/abs/1607.04606.
     """
 
-    n_rounds = 2  # 2: parts of parts, too
+    n_rounds = 2  # parts, and parts of parts
 
     def __init__(self, vocab_size, share):
         super().__init__()
@@ -367,15 +365,6 @@ class GPT(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
         self.init_weights()
 
-    @torch.no_grad()
-    def fold_parts(self):
-        """Turns part_share into plain weights with the same logits, quicker and no less good to
-        train on from."""
-        for module in [self.wte, *self.value_embeds, self.lm_head]:
-            module.weight.copy_(self.add_parts(module.weight))
-        self.add_parts = nn.Identity()
-        self.config.part_share = 0.0
-
     def init_weights(self):
         """What writes to the stream or the logits starts at zero: blocks as the identity, all
         tokens as equally likely."""
@@ -391,6 +380,14 @@ class GPT(nn.Module):
                 nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.zeros_(attn.c_proj.weight)
             nn.init.zeros_(block.c_proj.weight)
+
+    @torch.no_grad()
+    def fold_parts(self):
+        """Makes the embeddings what add_parts() makes of them, once for all: logits stay."""
+        for module in (self.wte, *self.value_embeds, self.lm_head):
+            module.weight.copy_(self.add_parts(module.weight))
+        self.add_parts = nn.Identity()
+        self.config.part_share = 0.0
 
     def trunk(self, idx, cos, sin, mask=None, cache=None):
         """idx (B, T) -> (B, T, C), what the head reads."""
@@ -499,21 +496,15 @@ class GPT(nn.Module):
         row = torch.arange(B)
         return self.head(x[row, last])
 
-    def configure_optimizers(
-        self,
-        learning_rate,
-        embedding_lr,
-        unembedding_lr,
-        weight_decay,
-        embedding_decay,
-        betas,
-        bf16,
-    ):
+    def configure_optimizers(self, rates, decays, betas, bf16):
         """[Muon for the matrices of the blocks, AdamW for the rest].
 
-        AdamW takes the embeddings at embedding_lr, head and x0_lambdas at unembedding_lr. A
-        schedule scales each group's initial_lr. bf16: whether Muon multiplies in bfloat16.
+        rates: of the matrices, the embeddings, the head. decays: of the matrices, the embeddings.
+        A schedule scales each group's initial_lr. betas: of AdamW. bf16: whether Muon multiplies
+        in bfloat16.
         """
+        learning_rate, embedding_lr, unembedding_lr = rates
+        weight_decay, embedding_decay = decays
         muon = Muon(
             self.blocks.parameters(),
             lr=learning_rate,

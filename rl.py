@@ -109,11 +109,8 @@ autocast = contextlib.nullcontext()
 if dtype == "bfloat16":
     autocast = torch.autocast(hardware.type, torch.bfloat16)
 optimizers = model.configure_optimizers(
-    run["learning_rate"],
-    run["embedding_lr"],
-    run["unembedding_lr"],
-    run["weight_decay"],
-    0.0,  # the embeddings': what they are now is held to by another weight
+    (run["learning_rate"], run["embedding_lr"], run["unembedding_lr"]),
+    (run["weight_decay"], 0.0),  # the embeddings are to stay as they are, and so do not decay
     (run["beta1"], run["beta2"]),
     dtype == "bfloat16",
 )

@@ -19,6 +19,7 @@ item. Keys and values stay as they were given; comments are lost. JSON that is a
 already is left as it is.
 """
 
+import dataclasses
 import gc
 import json
 import math
@@ -91,7 +92,8 @@ def load(out_dir, device):
         check_hashes(checkpoint, path)
         model = GPT(GPTConfig(**checkpoint["model_args"]))
         model.load_state_dict(checkpoint.pop("model"))
-        model.fold_parts()
+        model.fold_parts()  # or each token would wait for it
+        checkpoint["model_args"] = dataclasses.asdict(model.config)
     except (FileNotFoundError, NotADirectoryError):
         fail(
             f"there is no {path}. Train a model first (python train.py), or name its folder with "

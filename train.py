@@ -54,7 +54,7 @@ n_head = 6  # attention heads; n_embd / n_head must be even
 n_embd = 384  # width
 block_size = 1024  # tokens per row, position token included; a multiple of 32
 dropout = 0.1  # share of what a block adds to the stream that is dropped in training; 0.0: none
-part_share = 0.5  # of the embeddings of its parts, joins a token's; 0.0: none
+part_share = 0.5  # of the embeddings of a token's parts, joins its own; 0.0: none
 # what is learned
 split_share = 0.1  # of the tokens, spelled by their parts in the first epoch; it falls to 0
 validity_weight = 4.0  # on the probability of what cannot come, beyond cross-entropy; 0.0: none
@@ -263,15 +263,16 @@ def load_checkpoint():
         checkpoint, progress = read_checkpoint(ckpt_path)
     except ValueError as e:
         fail(e)
-    found = {**checkpoint["model_args"], "tokenizer_hash": checkpoint["tokenizer_hash"]}
+    found = {"part_share": 0.0, **checkpoint["model_args"]}  # older ones do not say
+    found |= {"tokenizer_hash": checkpoint["tokenizer_hash"]}
     wanted = {**model_args, "tokenizer_hash": meta["tokenizer_hash"]}
     for key, value in wanted.items():
-        if found.get(key) != value and key != "dropout":
+        if found[key] != value and key != "dropout":
             fail(
                 f"{ckpt_path} has {key} {found[key]}, but the settings or the data say {value}. "
                 "Resume with those of the run."
             )
-    if checkpoint.get("data", data_contents) != data_contents:  # older ones do not say
+    if checkpoint.get("data", data_contents) != data_contents:  # nor this
         log.say(
             f"{data_dir} is not the data that {ckpt_path} was trained on: its best loss, "
             f"{progress.best_val_loss:.4f} nats, does not count, and epochs are counted anew."
@@ -374,11 +375,8 @@ torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
 masks = torch.from_numpy(masks).to(device)  # (masks, vocab_size) bool: what might come
 optimizers = raw_model.configure_optimizers(
-    learning_rate,
-    embedding_lr,
-    unembedding_lr,
-    weight_decay,
-    embedding_decay,
+    (learning_rate, embedding_lr, unembedding_lr),
+    (weight_decay, embedding_decay),
     (beta1, beta2),
     dtype == "bfloat16",
 )

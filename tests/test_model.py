@@ -1,6 +1,7 @@
 """Tests of the model: its parts against plain versions, its cache, its windows, its loss."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 
 from loss import HeadLoss, Validity
 from model import GPT, GPTConfig, block_mask
+from tct_github_workflow.vocab import token_parts
 
 
 def model(block_size=64, **changes):
@@ -50,6 +52,38 @@ def test_cached_logits_equal_uncached_ones():
             expect(gpt.forward_cached(torch.tensor(new)[:, None], cache))
         with pytest.raises(ValueError, match="holds 40 tokens"):
             gpt.forward_cached(torch.zeros(2, 41, dtype=torch.int64), cache)
+
+
+def embedding_by_hand(weight, token, n_rounds):
+    """As AddParts is described: a token's own, and half of its first and last part's."""
+    parts = token_parts()[token]
+    if n_rounds == 0 or not parts:
+        return weight[token]
+    first, last = (embedding_by_hand(weight, part, n_rounds - 1) for part in (parts[0], parts[-1]))
+    return weight[token] + 0.5 * (first + last)
+
+
+def test_parts_join_the_embedding_of_each_token():
+    gpt = model(part_share=0.5)
+    weight = gpt.wte.weight
+    found = gpt.add_parts(weight)
+    for token in range(0, 8191, 7):
+        want = embedding_by_hand(weight, token, n_rounds=2)
+        torch.testing.assert_close(found[token], want)
+    assert torch.equal(found[8191], weight[8191])  # pad has no parts
+
+
+def test_folding_the_parts_changes_no_logits():
+    gpt = model(part_share=0.5)
+    idx = torch.arange(60, 8000, 199)[None]
+    before, _ = gpt(idx)
+    without, _ = model()(idx)  # the same weights
+    assert not torch.allclose(before, without)
+    gpt.fold_parts()
+    assert torch.equal(gpt(idx)[0], before)
+    again = GPT(GPTConfig(**dataclasses.asdict(gpt.config))).eval()
+    again.load_state_dict(gpt.state_dict())
+    assert torch.equal(again(idx)[0], before)
 
 
 def test_head_loss_equals_plain_cross_entropy():
@@ -169,7 +203,7 @@ def test_block_mask_skips_what_torchs_own_skips(length):
 
 
 def optimizers_of(gpt):
-    return gpt.configure_optimizers(0.01, 0.2, 0.015, 0.1, (0.8, 0.95), False)
+    return gpt.configure_optimizers((0.01, 0.2, 0.015), (0.1, 0.03), (0.8, 0.95), False)
 
 
 def set_random_gradients(gpt, seed):
