@@ -9,7 +9,7 @@ batch_size = 128
 gradient_accumulation_steps = 1
 max_iters = 375
 # twice what was set for a quarter of the rows: rates grow with the square root of the batch
-# (https://arxiv.org/abs/2205.10287). Tiny ends at 0.465 bits per byte; with four times its rows in
+# (https://arxiv.org/abs/2205.10287). Tiny ended at 0.465 bits per byte; with four times its rows in
 # a quarter of its steps at 0.475 with its rates doubled, at 0.489 with its own
 learning_rate = 0.02
 embedding_lr = 0.28
