@@ -159,6 +159,20 @@ def test_damaged_or_foreign_checkpoints_are_refused_in_one_line(dataset, trainer
         ), text
 
 
+def test_a_checkpoint_that_does_not_say_part_share_resumes_without(dataset, trainer, tmp_path):
+    options = [f"--data_dir={dataset}", f"--out_dir={tmp_path}/out"]
+    assert trainer.run(*options, "--part_share=0", "--max_iters=1")[0] == 0
+    ckpt = tmp_path / "out/ckpt.pt"
+    older = torch.load(ckpt, weights_only=True)
+    del older["model_args"]["part_share"]
+    torch.save(older, ckpt)
+    resume = [*options, "--max_iters=2", "--init_from=resume"]
+    code, text = trainer.run(*resume)
+    assert code == 1 and "has part_share 0.0" in text and text.count("\n") == 1, text
+    code, text = trainer.run(*resume, "--part_share=0")
+    assert code == 0 and checkpoint(tmp_path / "out")["iter_num"] == 2, text
+
+
 def test_settings_and_data_that_cannot_work_are_refused_before_anything_is_built(
     dataset, trainer, tmp_path
 ):
