@@ -11,5 +11,5 @@ max_iters = 1000
 learning_rate = 0.01
 embedding_lr = 0.2
 unembedding_lr = 0.01
-embedding_decay = 0.02
+embedding_decay = 0.02  # the only one tried
 dropout = 0.1
