@@ -410,8 +410,7 @@ class GPT(nn.Module):
 
         https://arxiv.org/abs/2408.00118
         """
-        weight = self.add_parts(self.lm_head.weight)
-        logits = F.linear(x, weight.to(x.dtype)).float()
+        logits = F.linear(x, self.add_parts(self.lm_head.weight)).float()
         return logits * cap_slope(logits, self.cap)
 
     def forward(self, idx, targets=None, reduction="mean", windows=None, validity=None):

@@ -21,7 +21,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch.nn.parallel import DistributedDataParallel as DDP
@@ -263,8 +263,8 @@ def load_checkpoint():
         checkpoint, progress = read_checkpoint(ckpt_path)
     except ValueError as e:
         fail(e)
-    found = {"part_share": 0.0, **checkpoint["model_args"]}  # older ones do not say
-    found |= {"tokenizer_hash": checkpoint["tokenizer_hash"]}
+    found = {**asdict(GPTConfig()), **checkpoint["model_args"]}  # older ones say less
+    found["tokenizer_hash"] = checkpoint["tokenizer_hash"]
     wanted = {**model_args, "tokenizer_hash": meta["tokenizer_hash"]}
     for key, value in wanted.items():
         if found[key] != value and key != "dropout":
@@ -272,7 +272,7 @@ def load_checkpoint():
                 f"{ckpt_path} has {key} {found[key]}, but the settings or the data say {value}. "
                 "Resume with those of the run."
             )
-    if checkpoint.get("data", data_contents) != data_contents:  # nor this
+    if checkpoint.get("data", data_contents) != data_contents:  # older ones do not say
         log.say(
             f"{data_dir} is not the data that {ckpt_path} was trained on: its best loss, "
             f"{progress.best_val_loss:.4f} nats, does not count, and epochs are counted anew."
