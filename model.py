@@ -314,23 +314,32 @@ class AddParts(nn.Module):
 
     def __init__(self, vocab_size, share):
         super().__init__()
-        first = torch.zeros(vocab_size, dtype=torch.int64)
-        last = torch.zeros(vocab_size, dtype=torch.int64)
-        shares = torch.zeros(vocab_size, 1)
-        for token, parts in enumerate(token_parts()):
-            if parts:
-                first[token] = parts[0]
-                last[token] = parts[-1]
-                shares[token] = share
-        self.register_buffer("first", first, persistent=False)
-        self.register_buffer("last", last, persistent=False)
-        self.register_buffer("shares", shares, persistent=False)  # 0 for what has no parts
+        tokens = []  # of all bags; a token's bag is itself, its parts and theirs
+        shares = []  # of the embedding of each of them
+        begins = []  # of each token's bag
+        for token in range(vocab_size):
+            begins.append(len(tokens))
+            for member, its_share in bag_of(token, share, self.n_rounds):
+                tokens.append(member)
+                shares.append(its_share)
+        self.register_buffer("tokens", torch.tensor(tokens), persistent=False)
+        self.register_buffer("shares", torch.tensor(shares), persistent=False)
+        self.register_buffer("begins", torch.tensor(begins), persistent=False)
 
     def forward(self, weight):
-        joined = weight
-        for _ in range(self.n_rounds):
-            joined = weight + self.shares * (joined[self.first] + joined[self.last])
-        return joined
+        return F.embedding_bag(
+            self.tokens, weight, self.begins, mode="sum", per_sample_weights=self.shares
+        )
+
+
+def bag_of(token, share, n_rounds):
+    """The token with 1.0, then its first and last part with share, theirs with its square, ..."""
+    yield token, 1.0
+    parts = token_parts()[token]
+    if n_rounds and parts:
+        for part in (parts[0], parts[-1]):
+            for member, its_share in bag_of(part, share, n_rounds - 1):
+                yield member, share * its_share
 
 
 class GPT(nn.Module):

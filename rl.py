@@ -65,8 +65,8 @@ reward_weight = 0.3  # of a workflow's reward in the loss, beside nats per token
 batch_size = 4  # rows of real workflows in a step
 # steps
 max_iters = 100  # steps in the whole run
-lr_scale = 0.05  # of the learning rates that the run was trained with
-warmup_iters = 5  # steps in which the learning rates rise from 0; then they fall to 0
+lr_scale = 0.2  # of the learning rate that the head was trained with
+warmup_iters = 5  # steps in which the learning rate rises from 0; then it falls to 0
 eval_interval = 50  # steps between evaluations on all of val, each followed by a checkpoint
 # machine
 device = "auto"  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
@@ -108,18 +108,17 @@ dtype, _ = hardware.choose_dtype(dtype)
 autocast = contextlib.nullcontext()
 if dtype == "bfloat16":
     autocast = torch.autocast(hardware.type, torch.bfloat16)
-optimizers = model.configure_optimizers(
-    (run["learning_rate"], run["embedding_lr"], run["unembedding_lr"]),
-    (run["weight_decay"], 0.0),  # the embeddings are to stay as they are, and so do not decay
-    (run["beta1"], run["beta2"]),
-    dtype == "bfloat16",
-)
+# the head learns to refuse more for what it forgets than all weights together, and costs less
+model.requires_grad_(False)
+head = [model.lm_head.weight.requires_grad_()]
+betas = (run["beta1"], run["beta2"])
+optimizer = torch.optim.AdamW(head, run["unembedding_lr"], betas, eps=1e-10, weight_decay=0.0)
 progress = Progress()
 ckpt_path = os.path.join(out_dir, "ckpt.pt")
 if init_from == "resume":
     try:
         saved, progress = read_checkpoint(ckpt_path)
-        restore(saved, model, optimizers)
+        restore(saved, model, [optimizer])
     except ValueError as e:
         fail(e)
     del saved
@@ -245,12 +244,10 @@ def add_gradient_of_change():
 def update_weights():
     scale = lr_scale * (1 - progress.iter_num / max_iters)
     scale *= min(1.0, (progress.iter_num + 1) / max(1, warmup_iters))
-    torch.nn.utils.clip_grad_norm_(model.parameters(), run["grad_clip"] or float("inf"))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * scale
-        optimizer.step()
-    model.zero_grad(set_to_none=True)
+    torch.nn.utils.clip_grad_norm_(head, run["grad_clip"] or float("inf"))
+    optimizer.param_groups[0]["lr"] = run["unembedding_lr"] * scale
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def evaluate():
@@ -289,7 +286,7 @@ def save_checkpoint():
     contents = {
         **checkpoint,  # what does not change: the settings of the trained run, hashes
         "model": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "optimizers": [optimizer.state_dict()],
         "data_dir": data_dir,
     }
     try:

@@ -159,7 +159,8 @@ def token_parts():
     Of the places to cut, that between the two most wanted: byte-pair merging mostly joins it last.
     """
     shipped = vocab()
-    return [parts_of(token, shipped) for token in shipped.bytes]
+    parts = [parts_of(token, shipped) for token in shipped.bytes]
+    return [*parts, []]  # the pad token has none
 
 
 def parts_of(token, shipped):

@@ -14,15 +14,12 @@ from tests.sampling import TRAIN, encode, make_model, write_run
 from tests.training import ROOT, checkpoint
 
 SETTINGS = {  # of train.py, that rl.py goes on with
-    "learning_rate": 0.02,
-    "embedding_lr": 0.2,
     "unembedding_lr": 0.01,
-    "weight_decay": 0.1,
     "beta1": 0.8,
     "beta2": 0.95,
     "grad_clip": 1.0,
 }
-SHORT = ["--num_samples=32", "--max_new_tokens=40", "--batch_size=2", "--lr_scale=0.3"]
+SHORT = ["--num_samples=32", "--max_new_tokens=40", "--batch_size=2", "--lr_scale=1"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +66,7 @@ def read_log(folder):
 
 
 def test_what_the_matcher_refuses_becomes_rarer(run, tmp_path):
-    code, said = run(tmp_path, "--max_iters=60", "--lr_scale=0.5")
+    code, said = run(tmp_path, "--max_iters=120")
     assert code == 0, said
     assert "--constrained=False" in said  # what to do next
     steps = [record for record in read_log(tmp_path) if "change" in record]
