@@ -12,7 +12,7 @@ what tokens cost on average, so that neither short nor long workflows pay by
 being so. It is REINFORCE (https://doi.org/10.1007/BF00992696) with the
 differential return of average-reward methods (Sutton and Barto, Reinforcement
 Learning, 10.3). The same step holds the model to what it predicted for real
-workflows before.
+workflows before. The head alone learns.
 
 Reads   trained/ckpt_best.pt (or ckpt.pt), and the data folder that it names.
 Writes  out_dir/: ckpt.pt, config.json, training.log, log.jsonl.
@@ -108,7 +108,7 @@ dtype, _ = hardware.choose_dtype(dtype)
 autocast = contextlib.nullcontext()
 if dtype == "bfloat16":
     autocast = torch.autocast(hardware.type, torch.bfloat16)
-# the head learns to refuse more for what it forgets than all weights together, and costs less
+# the head alone: all weights together forget more for the same gain, and take twice the time
 model.requires_grad_(False)
 head = [model.lm_head.weight.requires_grad_()]
 betas = (run["beta1"], run["beta2"])
