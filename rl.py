@@ -112,7 +112,7 @@ if dtype == "bfloat16":
 model.requires_grad_(False)
 head = [model.lm_head.weight.requires_grad_()]
 betas = (run["beta1"], run["beta2"])
-optimizer = torch.optim.AdamW(head, run["unembedding_lr"], betas, eps=1e-10, weight_decay=0.0)
+optimizer = torch.optim.Adam(head, run["unembedding_lr"], betas, eps=1e-10)
 progress = Progress()
 ckpt_path = os.path.join(out_dir, "ckpt.pt")
 if init_from == "resume":
