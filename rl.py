@@ -118,9 +118,12 @@ ckpt_path = os.path.join(out_dir, "ckpt.pt")
 if init_from == "resume":
     try:
         saved, progress = read_checkpoint(ckpt_path)
-        restore(saved, model, [optimizer])
     except ValueError as e:
         fail(e)
+    try:
+        restore(saved, model, [optimizer])
+    except ValueError as e:
+        fail(f"{ckpt_path} {e}")
     del saved
     if progress.iter_num >= max_iters:
         print(f"nothing to do: {ckpt_path} holds step {progress.iter_num} of {max_iters}.")

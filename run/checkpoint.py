@@ -59,7 +59,7 @@ def write_checkpoint(path, checkpoint, progress):
 
 def restore(checkpoint, model, optimizers):
     """Weights and optimizers as they were; rates and the like are those set now. Raises ValueError,
-    to be read after the file's name, where the model is another."""
+    to be read after the file's name, where the model or the optimizers are others."""
     try:
         model.load_state_dict(checkpoint["model"])
     except RuntimeError as e:
@@ -68,8 +68,13 @@ def restore(checkpoint, model, optimizers):
             f"does not fit the GPT of model.py: {difference:.200} "
             "Resume with the model.py of the run."
         ) from e
-    for optimizer, saved in zip(optimizers, checkpoint["optimizers"], strict=True):
-        for old, new in zip(saved["param_groups"], optimizer.param_groups, strict=True):
-            settings = {key: value for key, value in new.items() if key != "params"}
-            old.update(settings)
-        optimizer.load_state_dict(saved)
+    try:
+        for optimizer, saved in zip(optimizers, checkpoint["optimizers"], strict=True):
+            for old, new in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+                settings = {key: value for key, value in new.items() if key != "params"}
+                old.update(settings)
+            optimizer.load_state_dict(saved)
+    except ValueError as e:
+        raise ValueError(
+            "has other optimizers than this code. Resume with the code of the run, or begin anew."
+        ) from e

@@ -111,6 +111,18 @@ def test_bad_settings_are_one_line(run, tmp_path, arguments, words):
     assert not (tmp_path / "ckpt.pt").exists()
 
 
+def test_other_optimizers_are_refused_in_one_line(run, tmp_path):
+    code, said = run(tmp_path, "--max_iters=1")
+    assert code == 0, said
+    path = tmp_path / "ckpt.pt"
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "optimizers": saved["optimizers"] * 2}, path)
+    before = path.read_bytes()
+    code, said = run(tmp_path, "--max_iters=2", "--init_from=resume")
+    assert code == 1 and f"{path} has other optimizers" in said and "Traceback" not in said, said
+    assert path.read_bytes() == before
+
+
 def test_the_trained_run_is_never_written_over(run, trained):
     before = (trained / "ckpt.pt").read_bytes()
     code, said = run(trained)
