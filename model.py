@@ -431,13 +431,7 @@ class GPT(nn.Module):
         validity: a loss.Validity, which adds to the loss what the model gives to what cannot come.
         """
         B, T = idx.size()
-        assert T <= self.config.block_size, (
-            f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
-        )
-        cos = self.cos[:T]
-        sin = self.sin[:T]
-        mask = None if windows is None else self.window_mask(windows)
-        x = self.trunk(idx, cos, sin, mask)
+        x = self.read(idx, windows)
         if targets is None:
             return self.head(x), None
         total, losses = HeadLoss.apply(
@@ -454,6 +448,15 @@ class GPT(nn.Module):
             return losses.sum(), total
         n_scored = (targets >= 0).sum()
         return losses.sum() / n_scored, total / n_scored
+
+    def read(self, idx, windows=None):
+        """(B, T) each -> (B, T, C), what the head reads of sequences without a cache."""
+        T = idx.size(1)
+        assert T <= self.config.block_size, (
+            f"a sequence of {T} tokens, but block_size is {self.config.block_size}"
+        )
+        mask = None if windows is None else self.window_mask(windows)
+        return self.trunk(idx, self.cos[:T], self.sin[:T], mask)
 
     def window_mask(self, windows):
         """What attention needs to stay within windows (B, T): the quickest form for the device."""

@@ -233,11 +233,11 @@ def add_gradient_of_change():
     idx, _, windows, _ = batch.to(hardware.name)
     total = 0.0
     for b in range(batch_size):  # row by row, for the memory that logits take
-        row = dict(idx=idx[b : b + 1], windows=windows[b : b + 1])
         with autocast:
+            x = model.read(idx[b : b + 1], windows[b : b + 1])
             with torch.no_grad():
-                before = model_before(**row)[0].log_softmax(-1)
-            now = model(**row)[0].log_softmax(-1)
+                before = model_before.head(x).log_softmax(-1)
+            now = model.head(x).log_softmax(-1)
         change = F.kl_div(now, before, log_target=True, reduction="sum") / idx.numel()
         change.backward()
         total += change.item()
