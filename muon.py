@@ -34,9 +34,9 @@ class Muon(torch.optim.Muon):
         rate = group["lr"]
         if self.found_inf is not None:
             rate = rate * (1 - self.found_inf)
-        x = self.average_gradients(group, params)
+        means = self.average_gradients(group, params)
         x = orthogonalize(
-            x.to(self.dtype),
+            stack_matrices(means, self.dtype),
             coefficients=group["ns_coefficients"],
             n_steps=group["ns_steps"],
             eps=group["eps"],
@@ -49,20 +49,20 @@ class Muon(torch.optim.Muon):
         torch._foreach_add_(params, split_matrices(update, params))
 
     def average_gradients(self, group, params):
-        """Take the gradients into the momentum; returns Nesterov's mean of both, stacked."""
-        buffers = []
+        """Take the gradients into the momentum; returns Nesterov's means of both."""
+        grads = [p.grad for p in params]
+        momentum = []
         for p in params:
             state = self.state[p]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(p)
-            buffers.append(state["momentum_buffer"])
-        grads = stack_matrices([p.grad for p in params])
-        momentum = stack_matrices(buffers)
-        if self.found_inf is not None:  # the momentum takes in itself, and stays as it is
-            grads = torch.where(self.found_inf > 0, momentum, grads)
-        momentum.lerp_(grads, 1 - group["momentum"])
-        torch._foreach_copy_(buffers, split_matrices(momentum, params))
-        return grads.lerp_(momentum, group["momentum"])
+            momentum.append(state["momentum_buffer"])
+        if self.found_inf is not None:
+            # the momentum takes in itself, and stays as it is
+            pairs = zip(momentum, grads, strict=True)
+            grads = [torch.where(self.found_inf > 0, m, grad) for m, grad in pairs]
+        torch._foreach_lerp_(momentum, grads, 1 - group["momentum"])
+        return torch._foreach_lerp(grads, momentum, group["momentum"])
 
 
 def is_tall(matrix):
@@ -70,10 +70,16 @@ def is_tall(matrix):
     return n_rows > n_columns
 
 
-def stack_matrices(matrices):
-    """(n, rows, columns) with rows <= columns: tall matrices are transposed."""
-    wide = [matrix.mT if is_tall(matrix) else matrix for matrix in matrices]
-    return torch.stack(wide)
+def stack_matrices(matrices, dtype):
+    """(n, rows, columns) with rows <= columns, as dtype: tall matrices are transposed."""
+    first = matrices[0]
+    shape = (len(matrices), *sorted(first.shape))
+    stack = torch.empty(shape, dtype=dtype, device=first.device)
+    places = []
+    for place, matrix in zip(stack, matrices, strict=True):
+        places.append(place.mT if is_tall(matrix) else place)
+    torch._foreach_copy_(places, matrices)
+    return stack
 
 
 def split_matrices(stack, like):
