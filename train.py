@@ -373,7 +373,7 @@ def say_what_is_trained():
 
 torch.manual_seed(seed)
 raw_model = GPT(GPTConfig(**model_args)).to(device)
-masks = torch.from_numpy(masks).to(device)  # (masks, vocab_size) bool: what might come
+masks = torch.from_numpy(masks).to(device)  # (masks, vocab_size) uint8: what might come
 optimizers = raw_model.configure_optimizers(
     (learning_rate, embedding_lr, unembedding_lr),
     (weight_decay, embedding_decay),

@@ -92,8 +92,8 @@ class FolderPlaces(NamedTuple):
 def load_masks(data):
     """(places, masks) of a data.windows.Data.
 
-    places: FolderPlaces of each folder, which take no memory. masks: bool (masks, vocab_size), of
-    all folders together. Raises ValueError for what is missing or damaged.
+    places: FolderPlaces of each folder, which take no memory. masks: uint8 (masks, vocab_size), of
+    all folders together, 1 for what might come. Raises ValueError for what is missing or damaged.
     """
     places = []
     tables = []
@@ -116,11 +116,11 @@ def load_folder_masks(folder, n_tokens):
     packed = np.fromfile(os.path.join(folder, MASKS), np.uint8).reshape(-1, tct.vocab_size() // 8)
     if len(numbers) != n_tokens or numbers.max(initial=0) >= len(packed):
         raise ValueError(f"{NUMBERS} or {MASKS} does not fit train.bin")
-    return numbers, np.unpackbits(packed, axis=1).view(bool)
+    return numbers, np.unpackbits(packed, axis=1)
 
 
 def no_masks(data):
     """What load_masks() returns, where everything might have come."""
     nothing = np.uint16(EVERYTHING)
     places = [FolderPlaces(np.broadcast_to(nothing, len(ids)), 0) for ids in data.ids["train"]]
-    return places, np.ones((1, tct.vocab_size()), bool)
+    return places, np.ones((1, tct.vocab_size()), np.uint8)

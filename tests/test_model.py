@@ -117,7 +117,7 @@ def test_validity_weighs_the_probability_of_what_cannot_come():
     log_allowed = log_p.masked_fill(~masks[places.flatten()], -torch.inf).logsumexp(1)
     cross_entropy = F.nll_loss(log_p, targets, ignore_index=-1, reduction="sum")
     want = cross_entropy - 4 * log_allowed[50:].sum()
-    validity = Validity(places, masks, 4.0)
+    validity = Validity(places, masks.to(torch.uint8), 4.0)
     found, each = HeadLoss.apply(x, weight, targets, 15.0, True, validity)
     torch.testing.assert_close(found, want)
     torch.testing.assert_close(each.sum(), cross_entropy)
