@@ -314,22 +314,19 @@ class AddParts(nn.Module):
 
     def __init__(self, vocab_size, share):
         super().__init__()
-        tokens = []  # of all bags; a token's bag is itself, its parts and theirs
-        shares = []  # of the embedding of each of them
-        begins = []  # of each token's bag
+        owners = []  # of all bags; a token's bag is itself, its parts and theirs
+        members = []
+        shares = []  # of each member's embedding
         for token in range(vocab_size):
-            begins.append(len(tokens))
             for member, its_share in bag_of(token, share, self.n_rounds):
-                tokens.append(member)
+                owners.append(token)
+                members.append(member)
                 shares.append(its_share)
-        self.register_buffer("tokens", torch.tensor(tokens), persistent=False)
-        self.register_buffer("shares", torch.tensor(shares), persistent=False)
-        self.register_buffer("begins", torch.tensor(begins), persistent=False)
+        self.bags = Bags(owners, members, shares)
+        self.bags_back = Bags(members, owners, shares)
 
     def forward(self, weight):
-        return F.embedding_bag(
-            self.tokens, weight, self.begins, mode="sum", per_sample_weights=self.shares
-        )
+        return SumBags.apply(weight, self.bags, self.bags_back)
 
 
 def bag_of(token, share, n_rounds):
@@ -340,6 +337,36 @@ def bag_of(token, share, n_rounds):
         for part in (parts[0], parts[-1]):
             for member, its_share in bag_of(part, share, n_rounds - 1):
                 yield member, share * its_share
+
+
+class Bags(nn.Module):
+    """Sums rows (V, C) by owner: each member's row times its share."""
+
+    def __init__(self, owners, members, shares):
+        super().__init__()
+        owners, order = torch.tensor(owners).sort(stable=True)
+        begins = torch.searchsorted(owners, owners.unique())
+        self.register_buffer("begins", begins, persistent=False)
+        self.register_buffer("members", torch.tensor(members)[order], persistent=False)
+        self.register_buffer("shares", torch.tensor(shares)[order], persistent=False)
+
+    def forward(self, rows):
+        return F.embedding_bag(
+            self.members, rows, self.begins, mode="sum", per_sample_weights=self.shares
+        )
+
+
+class SumBags(torch.autograd.Function):
+    """Bags with a backward that does not sort the members anew at each step, as torch's does."""
+
+    @staticmethod
+    def forward(ctx, weight, bags, bags_back):
+        ctx.bags_back = bags_back
+        return bags(weight)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.bags_back(grad), None, None
 
 
 class GPT(nn.Module):
