@@ -71,7 +71,9 @@ class HeadLoss(torch.autograd.Function):
                 # divided by the total only after the products: one pass over the logits is enough
                 dlogits = (p * (slope * slope * slope)).to(x.dtype)
                 dtarget = (target_p - total) * target_slope**3
-                dlogits.scatter_(1, target, dtarget.to(x.dtype))
+                # scatter_ would write all of dlogits anew, where torch is to be deterministic
+                each = torch.arange(len(target), device=x.device)
+                dlogits[each, target[:, 0]] = dtarget[:, 0].to(x.dtype)
                 share = scored / total
                 dx[rows] = (dlogits @ weight) * share
                 x_share = (x[rows] * share).to(x.dtype)
