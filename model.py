@@ -340,11 +340,11 @@ def bag_of(token, share, n_rounds):
 
 
 class Bags(nn.Module):
-    """Sums rows (V, C) by owner: each member's row times its share."""
+    """Sums rows (V, C) by owner: each member's row times its share. Each token owns some."""
 
     def __init__(self, owners, members, shares):
         super().__init__()
-        owners, order = torch.tensor(owners).sort(stable=True)
+        owners, order = torch.tensor(owners).sort(stable=True)  # as torch's own backward adds up
         begins = torch.searchsorted(owners, owners.unique())
         self.register_buffer("begins", begins, persistent=False)
         self.register_buffer("members", torch.tensor(members)[order], persistent=False)

@@ -73,6 +73,17 @@ def test_parts_join_the_embedding_of_each_token():
     assert torch.equal(found[8191], weight[8191])  # pad has no parts
 
 
+def test_what_is_learned_of_a_token_reaches_its_parts():
+    gpt = model(part_share=0.5)
+    weight = gpt.wte.weight
+    tokens = range(0, 8191, 97)
+    found = gpt.add_parts(weight)[list(tokens)]
+    want = torch.stack([embedding_by_hand(weight, token, n_rounds=2) for token in tokens])
+    slope = torch.randn_like(want)
+    gradients = [torch.autograd.grad(each, weight, slope)[0] for each in (found, want)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_folding_the_parts_changes_no_logits():
     gpt = model(part_share=0.5)
     idx = torch.arange(60, 8000, 199)[None]
